@@ -1,0 +1,1 @@
+"""Settlement, staking, execution, strategies, metrics. No Dagster."""

@@ -1,0 +1,1 @@
+"""Source files to landing Parquet: layouts, manifest, rejects. No Dagster."""

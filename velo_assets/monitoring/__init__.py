@@ -1,0 +1,1 @@
+"""Drift, post-race evaluation, triggers for retraining. No Dagster."""

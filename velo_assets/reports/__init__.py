@@ -1,0 +1,1 @@
+"""HTML templates and plots. No Dagster."""

@@ -1,0 +1,128 @@
+"""Settings every layer shares: paths under the data root, price regimes, windows, the first year.
+
+Frozen dataclasses only. Nothing here reads the environment at import; `DataRoot.from_environment` does so when called.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataRoot:
+    """The folder that holds everything: inputs as they came, and all that we make of them.
+
+    Attributes:
+        path: absolute path of the root. `VELO_DATA`, or `data/` in the working directory.
+    """
+
+    path: Path
+
+    @classmethod
+    def from_environment(cls) -> DataRoot:
+        """The root named by `VELO_DATA`, else `data` below the working directory."""
+        return cls(Path(os.environ.get("VELO_DATA") or "data").expanduser().resolve())
+
+    @property
+    def raceform(self) -> Path:
+        """Input: raceform results files."""
+        return self.path / "raceform"
+
+    @property
+    def racecards(self) -> Path:
+        """Input: racecard JSON files."""
+        return self.path / "racecards"
+
+    @property
+    def betfair_sp(self) -> Path:
+        """Input: Betfair SP monthly CSV files."""
+        return self.path / "betfair_sp"
+
+    @property
+    def betfair_streams(self) -> Path:
+        """Input: Betfair exchange stream files, plain or .bz2."""
+        return self.path / "betfair_streams"
+
+    @property
+    def sectionals(self) -> Path:
+        """Input: sectional sidecar files."""
+        return self.path / "sectionals"
+
+    @property
+    def landing(self) -> Path:
+        """Ours: one Parquet file per source file."""
+        return self.path / "landing"
+
+    @property
+    def warehouse(self) -> Path:
+        """Ours: the DuckDB database file."""
+        return self.path / "warehouse.duckdb"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Ours: the MLflow tracking and registry store (SQLite)."""
+        return f"sqlite:///{self.path / 'mlflow.db'}"
+
+    @property
+    def mlartifacts(self) -> Path:
+        """Ours: model files and other MLflow artifacts."""
+        return self.path / "mlartifacts"
+
+    @property
+    def reports(self) -> Path:
+        """Ours: HTML pages, pictures, scoreboard.json."""
+        return self.path / "reports"
+
+    @property
+    def truth(self) -> Path:
+        """The simulator's truth, beside a simulated set. The pipeline never reads it."""
+        return self.path / "truth"
+
+    @property
+    def exports(self) -> Path:
+        """Ours: Parquet exports of the training matrix, so that training holds no database lock."""
+        return self.path / "exports"
+
+
+@dataclass(frozen=True)
+class PriceRegime:
+    """A band of decimal odds at decision time, lower bound included, upper bound excluded."""
+
+    name: str
+    low: float
+    high: float
+
+
+PRICE_REGIMES = (
+    PriceRegime("mid_price", 5.0, 8.0),
+    PriceRegime("value_zone", 8.0, 15.0),
+    PriceRegime("longshot", 15.0, 40.0),
+)
+"""The bands that get an expert each. Below 5.0 the market is sharpest and no public data beat it; above 40 wins are too rare."""
+
+PRICE_BUCKETS = ((1.0, 5.0), (5.0, 8.0), (8.0, 15.0), (15.0, 21.0), (21.0, 40.0), (40.0, 1001.0))
+"""Decimal-odds buckets of the reports; 5-21 is the runbook's hunting ground."""
+
+
+@dataclass(frozen=True)
+class WalkForward:
+    """How folds are cut. Words as in mlforecast: cutoff, horizon, step, refit, input_size."""
+
+    first_train_years: int = 2
+    """Years of history before the first scored year; with fewer the race softmax over-fits."""
+    min_train_races: int = 500
+    """A fold with fewer training races is refused."""
+    embargo_days: int = 1
+    """Days dropped between the last training race and the cutoff."""
+    bootstrap_draws: int = 2000
+    """Race-day bootstrap draws behind every interval."""
+    seeds: tuple[int, ...] = (11, 23)
+    """LightGBM seeds that are averaged; more seeds buy little and cost time."""
+
+
+FIRST_YEAR = 2006
+"""First yearly partition. Results before it are landed, and rejected as out of range."""
+
+TIMEZONE = "Europe/London"

@@ -1,0 +1,1 @@
+"""DuckDB storage: connection with lock wait, SQL table loader, window replace, lineage, leakage lint. No Dagster."""
