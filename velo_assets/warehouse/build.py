@@ -1,0 +1,203 @@
+"""Replaces windows of tables, one transaction each, and remembers what each year was built from.
+
+Belongs here: delete window, insert window, evolving a table whose SQL changed, build records. Does not belong here:
+what the SQL says, or who asks for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import polars as pl
+
+from velo_assets.warehouse.sql_table import Column, SqlTable, load_table
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build left behind.
+
+    Attributes:
+        name: `schema/table`.
+        rows: rows in the window.
+        columns: (column, DuckDB type) of the table.
+    """
+
+    name: str
+    rows: int
+    columns: tuple[tuple[str, str], ...]
+
+
+def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> Built:
+    """Run the SQL file of `name` and replace the window `start` to `end` (both inclusive) of its table.
+
+    Args:
+        connection: an open warehouse, macros registered.
+        name: `schema/table`.
+        start: first race date of the window.
+        end: last race date of the window.
+
+    Returns:
+        Rows of the window and the columns of the table.
+
+    Raises:
+        duckdb.Error: the SQL failed; the table is as it was before.
+    """
+    table = load_table(name)
+    parameters = {key: value for key, value in {"start": start, "end": end}.items() if f"${key}" in table.text}
+    with transaction(connection):
+        connection.execute(f"create or replace temp table window_rows as {_bare(table)}", parameters)
+        built = _swap_window(connection, name, start, end)
+        _write_comments(connection, table)
+    return built
+
+
+def replace_window(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    frame: pl.DataFrame,
+    start: date,
+    end: date,
+    columns: tuple[Column, ...] = (),
+) -> Built:
+    """Replace the window of a table whose rows were made in Python.
+
+    Args:
+        connection: an open warehouse.
+        name: `schema/table`.
+        frame: rows with a `race_date` column within the window; its column order is the table's.
+        start: first race date of the window.
+        end: last race date of the window.
+        columns: descriptions to store with the table.
+
+    Raises:
+        ValueError: rows outside the window, which a later rerun would duplicate.
+    """
+    outside = frame.filter((pl.col("race_date") < start) | (pl.col("race_date") > end)).height
+    if outside:
+        raise ValueError(f"{name}: {outside} rows lie outside the window {start} to {end}.")
+    with transaction(connection):
+        _stage(connection, frame)
+        built = _swap_window(connection, name, start, end)
+        _comment_columns(connection, name, columns)
+    return built
+
+
+def replace_table(
+    connection: duckdb.DuckDBPyConnection, name: str, frame: pl.DataFrame, columns: tuple[Column, ...] = ()
+) -> Built:
+    """Replace a whole, unpartitioned table by the rows of `frame`."""
+    with transaction(connection):
+        _stage(connection, frame)
+        schema, table = _split(name)
+        connection.execute(f"drop table if exists {schema}.{table}")
+        connection.execute(f"create table {schema}.{table} as select * from window_rows")
+        connection.execute("drop table window_rows")
+        _comment_columns(connection, name, columns)
+    return Built(name, frame.height, describe(connection, name))
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All or nothing: commit on success, roll back on any exception."""
+    connection.execute("begin transaction")
+    try:
+        yield
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    connection.execute("commit")
+
+
+def table_exists(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether `schema/table` exists as a table or view."""
+    schema, table = _split(name)
+    row = connection.execute(
+        "select count(*) from information_schema.tables where table_schema = ? and table_name = ?", [schema, table]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def describe(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[tuple[str, str], ...]:
+    """(column, DuckDB type) of a table, in order."""
+    schema, table = _split(name)
+    rows = connection.execute(
+        "select column_name, data_type from information_schema.columns "
+        "where table_schema = ? and table_name = ? order by ordinal_position",
+        [schema, table],
+    ).fetchall()
+    return tuple((str(column), str(kind)) for column, kind in rows)
+
+
+def _bare(table: SqlTable) -> str:
+    return table.text.rstrip().rstrip(";")
+
+
+def _split(name: str) -> tuple[str, str]:
+    schema, _, table = name.partition("/")
+    if not (_NAME.match(schema) and _NAME.match(table)):
+        raise ValueError(f"{name!r} is not a table name of the form schema/table.")
+    return schema, table
+
+
+def _stage(connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> None:
+    connection.register("window_frame", frame.to_arrow())
+    try:
+        connection.execute("create or replace temp table window_rows as select * from window_frame")
+    finally:
+        connection.unregister("window_frame")
+
+
+def _swap_window(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> Built:
+    schema, table = _split(name)
+    connection.execute(f"create table if not exists {schema}.{table} as select * from window_rows limit 0")
+    _evolve(connection, name)
+    connection.execute(f"delete from {schema}.{table} where race_date between ? and ?", [start, end])
+    # Ordered by date so that row groups prune for every later window.
+    connection.execute(f"insert into {schema}.{table} by name select * from window_rows order by race_date, race_key")
+    row = connection.execute("select count(*) from window_rows").fetchone()
+    connection.execute("drop table window_rows")
+    return Built(name, int(row[0]) if row else 0, describe(connection, name))
+
+
+def _evolve(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Give an older table the columns of the new rows: years not yet rebuilt hold null in new columns."""
+    schema, table = _split(name)
+    wanted = dict(
+        connection.execute(
+            "select column_name, data_type from duckdb_columns() where table_name = 'window_rows' and schema_name = 'main' "
+            "and database_name = 'temp' order by column_index"
+        ).fetchall()
+    )
+    present = dict(describe(connection, name))
+    for column in present.keys() - wanted.keys():
+        connection.execute(f'alter table {schema}.{table} drop column "{column}"')
+    for column, kind in wanted.items():
+        if column not in present:
+            connection.execute(f'alter table {schema}.{table} add column "{column}" {kind}')
+        elif present[column] != kind:
+            connection.execute(f'alter table {schema}.{table} alter column "{column}" set data type {kind}')
+
+
+def _write_comments(connection: duckdb.DuckDBPyConnection, table: SqlTable) -> None:
+    connection.execute(f"comment on table {table.relation} is {_literal(table.header['description'])}")
+    _comment_columns(connection, table.name, table.columns)
+
+
+def _comment_columns(connection: duckdb.DuckDBPyConnection, name: str, columns: tuple[Column, ...]) -> None:
+    schema, table = _split(name)
+    for column in columns:
+        text = f"{column.description} [{column.unit}]" if column.unit else column.description
+        connection.execute(f'comment on column {schema}.{table}."{column.name}" is {_literal(text)}')
+
+
+def _literal(text: str) -> str:
+    # COMMENT ON takes no bound parameter; the text comes from our own files.
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,189 @@
+"""The one place that knows the storage is a local DuckDB file: lock, open, configure, always close.
+
+Belongs here: waiting for the operating-system lock, connection settings, snapshots for readers. Does not belong here: SQL of any
+table (velo_assets/sql) and how tables are replaced (build.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import duckdb
+
+SCHEMAS = ("landing", "core", "features", "market", "models", "backtest", "monitoring", "serving", "meta")
+"""Schemas of the warehouse: the layers, and `meta` for our own records of builds."""
+
+_POLL_SECONDS = 0.05
+
+
+class WarehouseLockTimeout(TimeoutError):
+    """The warehouse stayed locked for longer than the caller was willing to wait."""
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A DuckDB file shared by many processes, one at a time.
+
+    DuckDB lets one process write a file and refuses every other one at once. We queue on an operating-system lock
+    instead: it waits, it dies with its holder (kill -9 leaves nothing behind), and its error names who holds it.
+
+    Attributes:
+        path: the database file; its folder is created when missing.
+        threads: DuckDB threads.
+        memory_limit: DuckDB memory limit such as `6GB`; beyond it DuckDB spills to `<path>.tmp`.
+        lock_timeout_seconds: how long to wait for other holders.
+    """
+
+    path: Path
+    threads: int = 2
+    memory_limit: str = "6GB"
+    lock_timeout_seconds: float = 900.0
+
+    @property
+    def lock_path(self) -> Path:
+        """The lock file beside the database file."""
+        return self.path.with_name(self.path.name + ".lock")
+
+    @contextmanager
+    def connect(self, purpose: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the warehouse for reading and writing, alone.
+
+        Args:
+            purpose: what the connection is for; shown to whoever waits.
+
+        Yields:
+            A connection with the schemas in place and the raceform macros registered.
+
+        Raises:
+            WarehouseLockTimeout: when another process held the lock for too long; names that process.
+        """
+        from velo_assets.racing.macros import register
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(purpose):
+            connection = duckdb.connect(str(self.path), config=self._config())
+            try:
+                for schema in SCHEMAS:
+                    connection.execute(f"create schema if not exists {schema}")
+                register(connection)
+                yield connection
+            finally:
+                connection.close()
+
+    @contextmanager
+    def read(self, purpose: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the warehouse read-only, beside other readers, waiting for a writer to finish.
+
+        Raises:
+            FileNotFoundError: when there is no warehouse yet.
+            WarehouseLockTimeout: when a writer held the lock for too long.
+        """
+        if not self.path.exists():
+            raise FileNotFoundError(f"There is no warehouse at {self.path} yet: run `velo run` first.")
+        with self._locked(purpose, shared=True):
+            connection = duckdb.connect(str(self.path), read_only=True, config=self._config())
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    def snapshot(self, destination: Path) -> Path:
+        """Copy the database file to `destination`, swapped in atomically, for readers that stay open for hours.
+
+        Args:
+            destination: the copy; an older one is replaced, and readers that hold the older one keep reading it.
+
+        Returns:
+            The destination.
+        """
+        if not self.path.exists():
+            raise FileNotFoundError(f"There is no warehouse at {self.path} yet: run `velo run` first.")
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        partial = destination.with_name(f"{destination.name}.{os.getpid()}.partial")
+        with self._locked("snapshot"):
+            # A checkpoint folds the write-ahead log into the file, so that the file alone is the whole truth.
+            connection = duckdb.connect(str(self.path), config=self._config())
+            try:
+                connection.execute("checkpoint")
+            finally:
+                connection.close()
+            try:
+                shutil.copyfile(self.path, partial)
+                os.replace(partial, destination)
+            finally:
+                partial.unlink(missing_ok=True)
+        return destination
+
+    def holder(self) -> str | None:
+        """Who holds the exclusive lock at this moment, in words, or None when it is free."""
+        if not self.lock_path.exists():
+            return None
+        with self.lock_path.open("r+") as handle:
+            if _try_lock(handle, shared=True):
+                return None
+            return _describe_holder(handle)
+
+    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
+        return {
+            "threads": self.threads,
+            "memory_limit": self.memory_limit,
+            "temp_directory": str(self.path) + ".tmp",
+            # Without it DuckDB keeps insertion order and needs several times the memory; every reader orders what it reads.
+            "preserve_insertion_order": False,
+        }
+
+    @contextmanager
+    def _locked(self, purpose: str, *, shared: bool = False) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + self.lock_timeout_seconds
+        with self.lock_path.open("a+") as handle:
+            while not _try_lock(handle, shared=shared):
+                if time.monotonic() > deadline:
+                    raise WarehouseLockTimeout(
+                        f"Waited {self.lock_timeout_seconds:g} s for {self.path}: held by {_describe_holder(handle)}. "
+                        "Wait for it to finish, stop it, or give a longer lock_timeout_seconds."
+                    )
+                time.sleep(_POLL_SECONDS)
+            if not shared:
+                _write_holder(handle, purpose)
+            yield
+            # Closing the handle releases the lock, also when the process is killed.
+
+
+def _try_lock(handle: IO[str], *, shared: bool) -> bool:
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        raise
+    return True
+
+
+def _write_holder(handle: IO[str], purpose: str) -> None:
+    handle.seek(0)
+    handle.truncate()
+    json.dump(
+        {"pid": os.getpid(), "purpose": purpose, "since": datetime.now(UTC).isoformat(timespec="seconds")}, handle
+    )
+    handle.flush()
+
+
+def _describe_holder(handle: IO[str]) -> str:
+    handle.seek(0)
+    try:
+        holder = json.loads(handle.read())
+    except ValueError:
+        return "another process (readers, or one that has not named itself yet)"
+    return f"process {holder['pid']} ({holder['purpose'] or 'no purpose given'}) since {holder['since']}"

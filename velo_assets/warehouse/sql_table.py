@@ -1,0 +1,152 @@
+"""One SQL file, one table: reads `velo_assets/sql/<schema>/<table>.sql` and what its comments and query say of it.
+
+Belongs here: header, columns with descriptions and units, dependencies. Does not belong here: running the SQL (build.py),
+column lineage (lineage.py), leakage rules (lint.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+SQL_ROOT = Path(__file__).resolve().parent.parent / "sql"
+
+_HEADER_LINE = re.compile(r"^--\s*(?P<key>[a-z][a-z -]*?):\s*(?P<value>.*)$")
+_COLUMN_LINE = re.compile(
+    r"(?P<name>[a-z_][a-z0-9_]*)\s*,?\s*--\s*(?P<description>.*?)(?:\s*\[(?P<unit>[^\[\]]*)\])?\s*$"
+)
+
+
+class SqlTableError(ValueError):
+    """A SQL file breaks the conventions of the house; the message names file and line."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """An output column: its name, what it is, and its unit (empty when it has none)."""
+
+    name: str
+    description: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class SqlTable:
+    """A table and the file that defines it.
+
+    Attributes:
+        name: `schema/table`, the asset key and the path of the file below velo_assets/sql.
+        path: the file.
+        text: its SQL.
+        header: grain, point in time, look-back, description.
+        columns: output columns in order.
+    """
+
+    name: str
+    path: Path
+    text: str
+    header: dict[str, str]
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> str:
+        """DuckDB schema, the layer."""
+        return self.name.split("/")[0]
+
+    @property
+    def table(self) -> str:
+        """Table name within the schema."""
+        return self.name.split("/")[1]
+
+    @property
+    def relation(self) -> str:
+        """`schema.table`, as SQL names it."""
+        return f"{self.schema}.{self.table}"
+
+    @property
+    def code_version(self) -> str:
+        """Hash of the SQL without comments and white space, so that a reworded comment rebuilds nothing."""
+        bare = re.sub(r"--[^\n]*", " ", self.text)
+        return hashlib.sha256(" ".join(bare.split()).encode()).hexdigest()[:16]
+
+    @property
+    def dependencies(self) -> tuple[str, ...]:
+        """Tables that the SQL reads, as sorted `schema/table` names, found by parsing it."""
+        return _dependencies(self.text)
+
+
+@cache
+def load_table(name: str) -> SqlTable:
+    """Read the table called `name` ('features/form_curves').
+
+    Raises:
+        SqlTableError: no such file, a header key missing, or an output column without a description.
+    """
+    path = SQL_ROOT / f"{name}.sql"
+    if not path.is_file():
+        raise SqlTableError(f"There is no SQL file for {name!r}: looked for {path}.")
+    text = path.read_text(encoding="utf-8")
+    return SqlTable(name=name, path=path, text=text, header=_read_header(path, text), columns=_read_columns(path, text))
+
+
+@cache
+def all_tables() -> tuple[SqlTable, ...]:
+    """Every SQL table of the house, sorted by name."""
+    names = sorted(str(path.relative_to(SQL_ROOT).with_suffix("")) for path in SQL_ROOT.glob("*/*.sql"))
+    return tuple(load_table(name) for name in names)
+
+
+def _read_header(path: Path, text: str) -> dict[str, str]:
+    header: dict[str, str] = {}
+    key = ""
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        match = _HEADER_LINE.match(line)
+        if match:
+            key = match["key"].strip()
+            header[key] = match["value"].strip()
+        elif key:
+            header[key] = f"{header[key]} {line.removeprefix('--').strip()}"
+    missing = [wanted for wanted in ("grain", "point in time", "look-back", "description") if wanted not in header]
+    if missing:
+        raise SqlTableError(
+            f"{path}: the header lacks {', '.join(missing)} (lines such as `-- grain: one row per runner`)."
+        )
+    return header
+
+
+def _read_columns(path: Path, text: str) -> tuple[Column, ...]:
+    lines = text.splitlines()
+    start = max((number for number, line in enumerate(lines) if re.match(r"select\b", line)), default=None)
+    if start is None:
+        raise SqlTableError(f"{path}: no final select at the start of a line.")
+    columns: list[Column] = []
+    for number, line in enumerate(lines[start + 1 :], start=start + 2):
+        if re.match(r"from\b", line):
+            break
+        if "--" not in line:
+            continue
+        if line.strip().startswith("--"):
+            raise SqlTableError(
+                f"{path}:{number}: a comment line inside the final select; describe columns at their end."
+            )
+        match = _COLUMN_LINE.search(line)
+        if match is None or not match["description"]:
+            raise SqlTableError(f"{path}:{number}: expected `column, -- description [unit]`, found {line.strip()!r}.")
+        columns.append(Column(match["name"], match["description"].strip(), match["unit"] or ""))
+    if not columns:
+        raise SqlTableError(f"{path}: the final select describes no column.")
+    return tuple(columns)
+
+
+@cache
+def _dependencies(text: str) -> tuple[str, ...]:
+    import sqlglot
+    from sqlglot import expressions as exp
+
+    tree = sqlglot.parse_one(text, dialect="duckdb")
+    return tuple(sorted({f"{table.db}/{table.name}" for table in tree.find_all(exp.Table) if table.db}))
