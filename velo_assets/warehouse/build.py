@@ -172,8 +172,8 @@ def _evolve(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     schema, table = _split(name)
     wanted = dict(
         connection.execute(
-            "select column_name, data_type from duckdb_columns() where table_name = 'window_rows' and schema_name = 'main' "
-            "and database_name = 'temp' order by column_index"
+            "select column_name, data_type from duckdb_columns() "
+            "where table_name = 'window_rows' and database_name = 'temp' order by column_index"
         ).fetchall()
     )
     present = dict(describe(connection, name))

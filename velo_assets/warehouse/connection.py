@@ -1,7 +1,7 @@
 """The one place that knows the storage is a local DuckDB file: lock, open, configure, always close.
 
-Belongs here: waiting for the operating-system lock, connection settings, snapshots for readers. Does not belong here: SQL of any
-table (velo_assets/sql) and how tables are replaced (build.py).
+Belongs here: waiting for the operating-system lock, connection settings, snapshots for readers. Does not belong here:
+SQL of any table (velo_assets/sql) and how tables are replaced (build.py).
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Warehouse:
             "threads": self.threads,
             "memory_limit": self.memory_limit,
             "temp_directory": str(self.path) + ".tmp",
-            # Without it DuckDB keeps insertion order and needs several times the memory; every reader orders what it reads.
+            # Keeping insertion order costs several times the memory; every reader orders what it reads.
             "preserve_insertion_order": False,
         }
 

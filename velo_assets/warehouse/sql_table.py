@@ -1,7 +1,7 @@
 """One SQL file, one table: reads `velo_assets/sql/<schema>/<table>.sql` and what its comments and query say of it.
 
-Belongs here: header, columns with descriptions and units, dependencies. Does not belong here: running the SQL (build.py),
-column lineage (lineage.py), leakage rules (lint.py).
+Belongs here: header, columns with descriptions and units, dependencies. Does not belong here: running the SQL
+(build.py), column lineage (lineage.py), leakage rules (lint.py).
 """
 
 from __future__ import annotations
