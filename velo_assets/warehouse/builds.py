@@ -1,0 +1,120 @@
+"""Remembers what every table and year was built from, and tells what is out of date.
+
+A fingerprint is a hash of an asset's code and of the fingerprints of all it reads, up to the same year: content, not
+time. `velo run` builds what differs and nothing else; a rerun on unchanged files changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+
+WHOLE = 0
+"""The year of an asset that has no partitions."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """An asset as the planner sees it.
+
+    Attributes:
+        name: `schema/table`.
+        code_version: changes when the asset's code changes.
+        dependencies: names of the assets it reads.
+        is_yearly: partitioned by year, else one whole.
+        is_landing: built from files, with fingerprints of its own.
+    """
+
+    name: str
+    code_version: str
+    dependencies: tuple[str, ...]
+    is_yearly: bool
+    is_landing: bool = False
+
+
+Fingerprints = dict[tuple[str, int], str]
+"""(asset, year) to fingerprint; year WHOLE for unpartitioned assets."""
+
+
+def ensure_builds(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the table of build records when it is missing."""
+    connection.execute(
+        "create table if not exists meta.builds ("
+        "name varchar, year integer, fingerprint varchar, row_count bigint, built_at timestamptz, "
+        "primary key (name, year))"
+    )
+
+
+def stored_fingerprints(connection: duckdb.DuckDBPyConnection) -> Fingerprints:
+    """Every recorded fingerprint."""
+    ensure_builds(connection)
+    rows = connection.execute("select name, year, fingerprint from meta.builds").fetchall()
+    return {(str(name), int(year)): str(fingerprint) for name, year, fingerprint in rows}
+
+
+def record_build(
+    connection: duckdb.DuckDBPyConnection, node: Node, years: Iterable[int], landed: Mapping[int, str], rows: int
+) -> None:
+    """Write down that `years` of an asset were built just now, from what its inputs are just now.
+
+    Args:
+        connection: an open warehouse.
+        node: the asset.
+        years: years built; WHOLE for an unpartitioned asset.
+        landed: fingerprint of the landed files per year.
+        rows: rows of the window.
+    """
+    stored = stored_fingerprints(connection)
+    now = datetime.now(UTC)
+    for year in years:
+        fingerprint = _fingerprint(node, year, stored, landed)
+        connection.execute(
+            "insert or replace into meta.builds values (?, ?, ?, ?, ?)", [node.name, year, fingerprint, rows, now]
+        )
+
+
+def stale(
+    nodes: Iterable[Node], stored: Mapping[tuple[str, int], str], landed: Mapping[int, str], years: Iterable[int]
+) -> dict[str, tuple[int, ...]]:
+    """What has to be built, and for which years, so that every fingerprint is what it should be.
+
+    Args:
+        nodes: all assets, dependencies before dependants.
+        stored: recorded fingerprints.
+        landed: fingerprint of the landed files per year.
+        years: years that have data.
+
+    Returns:
+        Asset name to the years out of date, (WHOLE,) for unpartitioned ones; up-to-date assets are absent.
+    """
+    expected: Fingerprints = {}
+    out: dict[str, tuple[int, ...]] = {}
+    for node in nodes:
+        if node.is_landing:
+            continue
+        wanted = tuple(sorted(years)) if node.is_yearly else (WHOLE,)
+        for year in wanted:
+            expected[node.name, year] = _fingerprint(node, year, expected, landed)
+        behind = tuple(year for year in wanted if stored.get((node.name, year)) != expected[node.name, year])
+        if behind:
+            out[node.name] = behind
+    return out
+
+
+def _fingerprint(node: Node, year: int, known: Mapping[tuple[str, int], str], landed: Mapping[int, str]) -> str:
+    parts = [node.name, node.code_version, str(year)]
+    for dependency in sorted(node.dependencies):
+        if dependency.startswith("landing/"):
+            parts += [f"{dependency} {y} {landed[y]}" for y in sorted(landed) if year in (WHOLE, y) or y < year]
+        else:
+            parts += [
+                f"{name} {y} {fingerprint}"
+                for (name, y), fingerprint in sorted(known.items())
+                # Years without files count for nothing: an empty partition built from the UI makes nothing stale.
+                if name == dependency and (y == WHOLE or (y in landed and (year == WHOLE or y <= year)))
+            ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
