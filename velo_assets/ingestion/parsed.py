@@ -22,7 +22,7 @@ REJECT_SCHEMA: dict[str, pl.DataType] = {
 """Columns of a rejects frame. `line_number` counts from 1 and is null where a format has no lines."""
 
 RAW_TEXT_LIMIT = 4000
-"""Characters of a rejected row's raw text that are kept: enough to find it, too few to fill the warehouse with one 5 MB line."""
+"""Characters kept of a rejected row's raw text: enough to find it, too few for one 5 MB line to fill the warehouse."""
 
 
 class Reject(TypedDict):
