@@ -1,1 +1,1 @@
-"""velo_assets: raw race results to point-in-time features, models per odds regime and honest backtests, run by Dagster."""
+"""velo_assets: raw race results to point-in-time features, models per odds regime, honest backtests, run by Dagster."""

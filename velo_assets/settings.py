@@ -100,7 +100,7 @@ PRICE_REGIMES = (
     PriceRegime("value_zone", 8.0, 15.0),
     PriceRegime("longshot", 15.0, 40.0),
 )
-"""The bands that get an expert each. Below 5.0 the market is sharpest and no public data beat it; above 40 wins are too rare."""
+"""The bands that get an expert each. Below 5.0 the market is sharpest; above 40 too few win to learn from."""
 
 PRICE_BUCKETS = ((1.0, 5.0), (5.0, 8.0), (8.0, 15.0), (15.0, 21.0), (21.0, 40.0), (40.0, 1001.0))
 """Decimal-odds buckets of the reports; 5-21 is the runbook's hunting ground."""
@@ -126,3 +126,14 @@ FIRST_YEAR = 2006
 """First yearly partition. Results before it are landed, and rejected as out of range."""
 
 TIMEZONE = "Europe/London"
+
+
+@dataclass(frozen=True)
+class SimulatedDefault:
+    """The season set that `make run` writes when there are no results: small enough for three minutes on two cores."""
+
+    first_year: int = 2019
+    last_year: int = 2025
+    races_per_year: int = 1500
+    seed: int = 2026
+    edge: float = 0.5

@@ -1,0 +1,83 @@
+"""What every table asset shows in the UI: row count, column schema, column lineage, pictures, build records.
+
+Belongs here: turning domain values into Dagster metadata. Does not belong here: computing those values.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from velo_assets.warehouse.build import Built
+from velo_assets.warehouse.sql_table import Column
+
+Lineage = Mapping[str, Sequence[tuple[str, str]]]
+"""Output column to the (`schema/table`, column) pairs it is made from."""
+
+
+def asset_key(name: str) -> dg.AssetKey:
+    """The asset key of `schema/table`."""
+    return dg.AssetKey(name.split("/"))
+
+
+def table_metadata(
+    built: Built, columns: Sequence[Column], lineage: Lineage | None = None, **extra: Any
+) -> dict[str, Any]:
+    """Metadata of a table asset.
+
+    Args:
+        built: what the build left behind; its columns must be the described ones.
+        columns: descriptions and units.
+        lineage: sources of each column, where known.
+        **extra: further entries, such as key numbers and pictures.
+    """
+    described = {column.name: column for column in columns}
+    schema = [
+        dg.TableColumn(
+            name=name,
+            type=kind,
+            description=described[name].description if name in described else None,
+            tags={"unit": _tag(described[name].unit)} if name in described and described[name].unit else {},
+        )
+        for name, kind in built.columns
+    ]
+    metadata: dict[str, Any] = {
+        "dagster/row_count": built.rows,
+        "dagster/column_schema": dg.TableSchema(columns=schema),
+        "dagster/table_name": built.name.replace("/", "."),
+        **extra,
+    }
+    if lineage:
+        present = {name for name, _ in built.columns}
+        metadata["dagster/column_lineage"] = dg.TableColumnLineage(
+            deps_by_column={
+                column: [dg.TableColumnDep(asset_key=asset_key(table), column_name=source) for table, source in sources]
+                for column, sources in lineage.items()
+                if column in present and sources
+            }
+        )
+    return metadata
+
+
+def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
+    """A PNG shown inline in the UI."""
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def rows_by_year(connection: duckdb.DuckDBPyConnection, name: str) -> dg.MarkdownMetadataValue:
+    """A small table of rows and races per year of the whole table."""
+    relation = name.replace("/", ".")
+    rows = connection.execute(
+        f"select year(race_date), count(*), count(distinct race_key) from {relation} group by 1 order by 1"
+    ).fetchall()
+    lines = ["| year | rows | races |", "|---|---:|---:|", *(f"| {y} | {n:,} | {r:,} |" for y, n, r in rows)]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _tag(text: str) -> str:
+    # Dagster tag values allow few characters; a unit such as `%` or `m/s` is written out.
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text.replace("%", "percent")).strip("_-.")[:63]

@@ -1,0 +1,58 @@
+"""The asset of a SQL file: everything in `velo_assets/sql` becomes a yearly table asset by being there.
+
+Belongs here: the one way from SQL file to asset. Does not belong here: the SQL, the loader.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from velo_assets.assets.builds import record
+from velo_assets.assets.dress import asset_key, rows_by_year, table_metadata
+from velo_assets.partitions import YEARLY, window_of
+from velo_assets.resources.data import WarehouseResource
+from velo_assets.warehouse.build import build_table
+from velo_assets.warehouse.sql_table import SqlTable, all_tables
+
+OWNERS = {"core": ["team:ingestion"], "features": ["team:features"], "market": ["team:modelling"]}
+
+
+def sql_assets(schema: str, code_version: str) -> list[dg.AssetsDefinition]:
+    """One asset for every SQL file of a layer.
+
+    Args:
+        schema: the layer, `core` or `features`.
+        code_version: hash of Python code the SQL relies on (macros); joined to the hash of each file.
+    """
+    return [_sql_asset(table, code_version) for table in all_tables() if table.schema == schema]
+
+
+def _sql_asset(table: SqlTable, code_version: str) -> dg.AssetsDefinition:
+    version = f"{table.code_version}-{code_version}"
+
+    @dg.asset(
+        key=asset_key(table.name),
+        deps=[asset_key(name) for name in table.dependencies if name != table.name],
+        partitions_def=YEARLY,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=table.schema,
+        description=f"{table.header['description']}\n\n*Grain:* {table.header['grain']}. "
+        f"*Point in time:* {table.header['point in time']}. *Look-back:* {table.header['look-back']}.",
+        kinds={"duckdb", "sql"},
+        owners=OWNERS[table.schema],
+        code_version=version,
+        metadata={"sql": dg.MetadataValue.md(f"```sql\n{table.text}\n```")},
+    )
+    def build(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+        from velo_assets.warehouse.lineage import column_lineage
+
+        window = window_of(context)
+        with warehouse.get_connection() as connection:
+            built = build_table(connection, table.name, window.start, window.end)
+            record(connection, context, window, built.rows)
+            by_year = rows_by_year(connection, table.name)
+        return dg.MaterializeResult(
+            metadata=table_metadata(built, table.columns, column_lineage(table.name), rows_by_year=by_year)
+        )
+
+    return build

@@ -1,0 +1,187 @@
+"""The `velo` command: thin words over Dagster runs and domain functions.
+
+Belongs here: arguments, messages, exit codes. Does not belong here: the work itself.
+Exit codes: 0 done, 1 a run or a check failed, 2 the command or the data root is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from velo_assets.settings import DataRoot, SimulatedDefault
+
+app = typer.Typer(
+    help="VELO: racing results to features, models, backtests and reports.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Data root to write to; its raceform/ folder must hold no real results.")],
+    first_year: Annotated[int, typer.Option(help="First season.")] = SimulatedDefault.first_year,
+    last_year: Annotated[int, typer.Option(help="Last season.")] = SimulatedDefault.last_year,
+    races_per_year: Annotated[int, typer.Option(help="Races in each season.")] = SimulatedDefault.races_per_year,
+    seed: Annotated[int, typer.Option(help="Same seed, same world, byte for byte.")] = SimulatedDefault.seed,
+    edge: Annotated[
+        float, typer.Option(help="How much the market overlooks; 0 = it knows all that features can know.")
+    ] = SimulatedDefault.edge,
+) -> None:
+    """Write a simulated racing world in raceform format, its truth beside it."""
+    from velo_assets.simulation.world import simulate as simulate_world
+
+    with _plain_errors():
+        summary = simulate_world(
+            first_year=first_year, last_year=last_year, races_per_year=races_per_year, seed=seed, edge=edge, out=out
+        )
+    typer.echo(f"Wrote {summary.runs:,} runs of {summary.races:,} races to {out / 'raceform'}, the truth beside it.")
+
+
+@app.command()
+def run(
+    to: Annotated[str, typer.Option(help="Stop after this layer.")] = "serving",
+    years: Annotated[str, typer.Option(help="Rebuild these years whatever their state, such as 2019..2021.")] = "",
+) -> None:
+    """Land new files and build everything that is out of date, up to a layer."""
+    root = _data_root()
+    _simulate_if_empty(root)
+    _run_chain(root, to=to, years=_parse_years(years))
+
+
+@app.command()
+def nightly() -> None:
+    """What the nightly schedule does, now: land, refresh touched years, evaluate, decide, predict."""
+    _run_chain(_data_root(), to="serving", years=None)
+
+
+@app.command()
+def land(
+    forget: Annotated[str, typer.Option(help="Forget this landed file: its races leave the warehouse.")] = "",
+) -> None:
+    """Land new and changed files of the input folders; build nothing else."""
+    root = _data_root()
+    with _plain_errors():
+        if forget:
+            from velo_assets.ingestion.landing import forget as forget_file
+            from velo_assets.warehouse.connection import Warehouse
+
+            with Warehouse(root.warehouse).connect("velo land --forget") as connection:
+                forget_file(root, connection, forget)
+            typer.echo(f"Forgot {forget}. `velo run` refreshes the years it touched.")
+            return
+        from velo_assets.automation.instance import velo_instance
+        from velo_assets.automation.runner import Outcome, execute
+        from velo_assets.definitions import defs
+
+        with velo_instance(root) as instance:
+            execute(defs, instance, "land", Outcome())
+        _tell_landing(root)
+
+
+@app.command()
+def clean() -> None:
+    """Remove what was simulated or generated below the data root; never an input."""
+    from velo_assets.maintenance import clean as clean_root
+
+    with _plain_errors():
+        for path in clean_root(_data_root()):
+            typer.echo(f"removed {path}")
+
+
+@app.command()
+def status() -> None:
+    """What there is: data, last runs, models, alarms, in one screen."""
+    from velo_assets.automation.instance import velo_instance
+    from velo_assets.automation.status import status_text
+
+    root = _data_root()
+    with _plain_errors(), velo_instance(root) as instance:
+        typer.echo(status_text(root, instance))
+
+
+def _run_chain(root: DataRoot, *, to: str, years: tuple[int, int] | None) -> None:
+    from velo_assets.automation.instance import velo_instance
+    from velo_assets.automation.runner import run_chain
+    from velo_assets.definitions import defs
+
+    began = time.perf_counter()
+    with _plain_errors(), velo_instance(root) as instance:
+        outcome = run_chain(defs, instance, root, to_layer=to, years=years, say=typer.echo)
+    _tell_landing(root)
+    for layer, seconds in outcome.seconds.items():
+        typer.echo(f"  {layer:<12}{seconds:7.1f} s")
+    typer.echo(f"Done in {time.perf_counter() - began:.1f} s; {len(outcome.built)} assets materialized.")
+    for report in sorted(root.reports.glob("*.html")) + sorted(root.reports.glob("*.json")):
+        typer.echo(f"  {report}")
+    typer.echo("See it all: make dev, then http://127.0.0.1:3000")
+
+
+def _tell_landing(root: DataRoot) -> None:
+    from velo_assets.warehouse.connection import Warehouse
+
+    with Warehouse(root.warehouse).read("velo: landing summary") as connection:
+        files, rows, rejected = connection.execute(
+            "select count(*), coalesce(sum(rows), 0), coalesce(sum(rejected_rows), 0) from landing.manifest"
+        ).fetchone() or (0, 0, 0)
+        refused = connection.execute("select file, error from landing.manifest where status = 'refused'").fetchall()
+    typer.echo(f"Landed: {files} files, {rows:,} rows, {rejected:,} rows rejected (landing.rejects says why).")
+    for file, error in refused:
+        typer.echo(f"  refused {file}: {error}", err=True)
+
+
+def _data_root() -> DataRoot:
+    root = DataRoot.from_environment()
+    if not root.path.is_dir():
+        typer.echo(
+            f"There is no data root at {root.path}: make the folder, or set VELO_DATA to one that exists.", err=True
+        )
+        raise typer.Exit(2)
+    return root
+
+
+def _simulate_if_empty(root: DataRoot) -> None:
+    from velo_assets.simulation.marker import data_kind
+
+    with _plain_errors():
+        if data_kind(root.raceform) == "empty":
+            typer.echo(f"No results in {root.raceform}: writing a SIMULATED season set there first.")
+            default = SimulatedDefault()
+            simulate(
+                root.path, default.first_year, default.last_year, default.races_per_year, default.seed, default.edge
+            )
+
+
+def _parse_years(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d{4})(?:\.\.\.?(\d{4}))?", text)
+    if match is None or int(match[2] or match[1]) < int(match[1]):
+        typer.echo(f"--years wants a year or a range such as 2019..2021, got {text!r}.", err=True)
+        raise typer.Exit(2)
+    return int(match[1]), int(match[2] or match[1])
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Errors that a person can act on are one line, not a stack; VELO_DEBUG=1 shows the stack."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, TimeoutError, RuntimeError) as error:
+        if os.environ.get("VELO_DEBUG"):
+            raise
+        typer.echo(f"velo: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,42 @@
+"""The code location: assets, checks, jobs, schedules, sensors and resources put together. No work at import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from velo_assets.assets import all_assets
+from velo_assets.automation.jobs import JOBS
+from velo_assets.automation.schedules import SCHEDULES
+from velo_assets.automation.sensors import SENSORS
+from velo_assets.checks import all_checks
+from velo_assets.resources.data import DataRootResource, WarehouseResource
+
+
+def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The definitions of the project.
+
+    Args:
+        resource_overrides: resources to put in place of the usual ones, by name; tests build small code locations so.
+
+    Returns:
+        Definitions that run in process: a step is short and imports are dear (see docs/architecture.md).
+    """
+    return dg.Definitions(
+        assets=all_assets(),
+        asset_checks=all_checks(),
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        sensors=SENSORS,
+        resources={
+            "data_root": DataRootResource(),
+            "warehouse": WarehouseResource(),
+            **(resource_overrides or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,90 @@
+"""Windows are replaced as a whole, in one transaction; tables follow the columns of their SQL."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from velo_assets.warehouse.build import describe, replace_table, replace_window, table_exists
+from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.sql_table import Column
+
+JANUARY = (date(2020, 1, 1), date(2020, 1, 31))
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with Warehouse(tmp_path / "w.duckdb").connect() as connection:
+        yield connection
+
+
+def rows(*days: int, value: float = 1.0) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"race_date": [date(2020, 1, day) for day in days], "race_key": list(days), "value": [value] * len(days)},
+        schema={"race_date": pl.Date, "race_key": pl.Int64, "value": pl.Float64},
+    )
+
+
+def test_a_rerun_changes_nothing(connection: duckdb.DuckDBPyConnection) -> None:
+    for _ in range(2):
+        assert replace_window(connection, "market/sample", rows(1, 2, 3), *JANUARY).rows == 3
+    assert connection.execute("select count(*) from market.sample").fetchone() == (3,)
+
+
+def test_only_the_window_is_replaced(connection: duckdb.DuckDBPyConnection) -> None:
+    replace_window(connection, "market/sample", rows(1, 20), *JANUARY)
+    replace_window(connection, "market/sample", rows(20, value=9.0), date(2020, 1, 10), date(2020, 1, 31))
+    assert connection.execute("select race_key, value from market.sample order by 1").fetchall() == [
+        (1, 1.0),
+        (20, 9.0),
+    ]
+
+
+def test_rows_outside_the_window_are_refused_and_nothing_changes(connection: duckdb.DuckDBPyConnection) -> None:
+    replace_window(connection, "market/sample", rows(1), *JANUARY)
+    with pytest.raises(ValueError, match="1 rows lie outside the window"):
+        replace_window(connection, "market/sample", rows(1, 20), date(2020, 1, 1), date(2020, 1, 10))
+    assert connection.execute("select race_key from market.sample").fetchall() == [(1,)]
+
+
+def test_a_failing_insert_leaves_the_table_as_it_was(connection: duckdb.DuckDBPyConnection) -> None:
+    replace_window(connection, "market/sample", rows(1, 2), *JANUARY)
+    connection.execute("create unique index only_once on market.sample (race_key)")
+    with pytest.raises(duckdb.Error):
+        replace_window(connection, "market/sample", rows(3, 3), *JANUARY)
+    assert connection.execute("select race_key from market.sample order by 1").fetchall() == [(1,), (2,)]
+
+
+def test_a_new_column_appears_and_old_years_hold_null(connection: duckdb.DuckDBPyConnection) -> None:
+    replace_window(connection, "market/sample", rows(1), date(2020, 1, 1), date(2020, 1, 1))
+    wider = rows(2).with_columns(extra=pl.lit("x"))
+    replace_window(connection, "market/sample", wider.drop("value"), date(2020, 1, 2), date(2020, 1, 2))
+    assert [name for name, _ in describe(connection, "market/sample")] == ["race_date", "race_key", "extra"]
+    assert connection.execute("select race_key, extra from market.sample order by 1").fetchall() == [
+        (1, None),
+        (2, "x"),
+    ]
+
+
+def test_descriptions_are_stored_with_the_table(connection: duckdb.DuckDBPyConnection) -> None:
+    columns = (Column("value", "the trainer's runs", "runs"),)
+    replace_window(connection, "market/sample", rows(1), *JANUARY, columns=columns)
+    comment = connection.execute(
+        "select comment from duckdb_columns() where table_name = 'sample' and column_name = 'value'"
+    ).fetchone()
+    assert comment == ("the trainer's runs [runs]",)
+
+
+def test_a_summary_is_replaced_whole(connection: duckdb.DuckDBPyConnection) -> None:
+    replace_table(connection, "backtest/sample", rows(1, 2))
+    assert replace_table(connection, "backtest/sample", rows(3)).rows == 1
+    assert table_exists(connection, "backtest/sample")
+    assert connection.execute("select race_key from backtest.sample").fetchall() == [(3,)]
+
+
+def test_a_name_that_is_no_table_name_is_refused(connection: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(ValueError, match="not a table name"):
+        replace_table(connection, "backtest/x; drop table y", rows(1))

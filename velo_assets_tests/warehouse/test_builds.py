@@ -1,0 +1,77 @@
+"""What is out of date is found from content, never from time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from velo_assets.warehouse.builds import WHOLE, Node, record_build, stale, stored_fingerprints
+from velo_assets.warehouse.connection import Warehouse
+
+CORE = Node("core/results", "a", ("landing/raceform",), is_yearly=True)
+FORM = Node("features/form", "b", ("core/results",), is_yearly=True)
+SHEET = Node("backtest/sheet", "c", ("features/form",), is_yearly=False)
+NODES = (CORE, FORM, SHEET)
+LANDED = {2019: "x", 2020: "y", 2021: "z"}
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with Warehouse(tmp_path / "w.duckdb").connect() as connection:
+        yield connection
+
+
+def build_all(connection: duckdb.DuckDBPyConnection, landed: dict[int, str]) -> None:
+    for node in NODES:
+        record_build(connection, node, sorted(landed) if node.is_yearly else (WHOLE,), landed, rows=1)
+
+
+def behind(connection: duckdb.DuckDBPyConnection, landed: dict[int, str], nodes: tuple[Node, ...] = NODES) -> object:
+    return stale(nodes, stored_fingerprints(connection), landed, landed)
+
+
+def test_at_first_everything_is_out_of_date(connection: duckdb.DuckDBPyConnection) -> None:
+    every_year = (2019, 2020, 2021)
+    assert behind(connection, LANDED) == {
+        "core/results": every_year,
+        "features/form": every_year,
+        "backtest/sheet": (WHOLE,),
+    }
+
+
+def test_after_a_build_nothing_is(connection: duckdb.DuckDBPyConnection) -> None:
+    build_all(connection, LANDED)
+    assert behind(connection, LANDED) == {}
+
+
+def test_an_amended_year_makes_itself_and_later_years_stale(connection: duckdb.DuckDBPyConnection) -> None:
+    build_all(connection, LANDED)
+    assert behind(connection, {**LANDED, 2020: "amended"}) == {
+        "core/results": (2020, 2021),
+        "features/form": (2020, 2021),
+        "backtest/sheet": (WHOLE,),
+    }
+
+
+def test_changed_code_makes_itself_and_what_reads_it_stale(connection: duckdb.DuckDBPyConnection) -> None:
+    build_all(connection, LANDED)
+    changed = Node("features/form", "b2", ("core/results",), is_yearly=True)
+    assert behind(connection, LANDED, (CORE, changed, SHEET)) == {
+        "features/form": (2019, 2020, 2021),
+        "backtest/sheet": (WHOLE,),
+    }
+
+
+def test_what_was_built_on_stale_inputs_stays_stale(connection: duckdb.DuckDBPyConnection) -> None:
+    build_all(connection, LANDED)
+    amended = {**LANDED, 2021: "amended"}
+    record_build(connection, FORM, (2021,), amended, rows=1)
+    record_build(connection, CORE, (2021,), amended, rows=1)
+    assert behind(connection, amended) == {"features/form": (2021,), "backtest/sheet": (WHOLE,)}
+
+
+def test_an_empty_partition_built_by_hand_disturbs_nothing(connection: duckdb.DuckDBPyConnection) -> None:
+    build_all(connection, LANDED)
+    record_build(connection, CORE, (2012,), LANDED, rows=0)
+    assert behind(connection, LANDED) == {}
