@@ -1,0 +1,1 @@
+"""Tests of drift, evaluation and triggers."""
