@@ -71,7 +71,7 @@ class Warehouse:
         from velo_assets.racing.macros import register
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked(purpose):
+        with self.locked(purpose):
             connection = duckdb.connect(str(self.path), config=self._config())
             try:
                 for schema in SCHEMAS:
@@ -91,7 +91,7 @@ class Warehouse:
         """
         if not self.path.exists():
             raise FileNotFoundError(f"There is no warehouse at {self.path} yet: run `velo run` first.")
-        with self._locked(purpose, shared=True):
+        with self.locked(purpose, shared=True):
             connection = duckdb.connect(str(self.path), read_only=True, config=self._config())
             try:
                 yield connection
@@ -111,7 +111,7 @@ class Warehouse:
             raise FileNotFoundError(f"There is no warehouse at {self.path} yet: run `velo run` first.")
         destination.parent.mkdir(parents=True, exist_ok=True)
         partial = destination.with_name(f"{destination.name}.{os.getpid()}.partial")
-        with self._locked("snapshot"):
+        with self.locked("snapshot"):
             # A checkpoint folds the write-ahead log into the file, so that the file alone is the whole truth.
             connection = duckdb.connect(str(self.path), config=self._config())
             try:
@@ -144,7 +144,16 @@ class Warehouse:
         }
 
     @contextmanager
-    def _locked(self, purpose: str, *, shared: bool = False) -> Iterator[None]:
+    def locked(self, purpose: str, *, shared: bool = False) -> Iterator[None]:
+        """Hold the lock without opening the file: for replacing the file as a whole.
+
+        Args:
+            purpose: what the lock is for; shown to whoever waits.
+            shared: beside other readers, instead of alone.
+
+        Raises:
+            WarehouseLockTimeout: when another process held the lock for too long.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self.lock_timeout_seconds
         with self.lock_path.open("a+") as handle:

@@ -1,0 +1,174 @@
+"""Housekeeping of a data root: clean, backup, restore.
+
+Belongs here: files and folders as wholes. Does not belong here: their contents, judging their health (doctor.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from velo_assets.settings import DataRoot
+from velo_assets.warehouse.connection import Warehouse
+
+_GENERATED_FOLDERS = ("landing", "exports", "mlartifacts", "reports", "dagster", "snapshots", "warehouse.duckdb.tmp")
+_GENERATED_FILES = (
+    "warehouse.duckdb",
+    "warehouse.duckdb.wal",
+    "warehouse.duckdb.lock",
+    "mlflow.db",
+    "mlflow.db-wal",
+    "mlflow.db-shm",
+    "mlflow.db.lock",
+)
+_BACKED_UP_FOLDERS = ("landing", "mlartifacts", "reports")
+_MANIFEST = "backup.json"
+
+
+def clean(root: DataRoot) -> list[Path]:
+    """Remove what was simulated or generated below a data root; never an input.
+
+    Args:
+        root: the data root.
+
+    Returns:
+        What was removed.
+
+    Raises:
+        RuntimeError: a run is going on, or results were landed from files that are no longer in the input folders:
+            the landed copy is then the only one.
+    """
+    from velo_assets.simulation.marker import remove_simulated
+
+    holder = Warehouse(root.warehouse).holder()
+    if holder:
+        raise RuntimeError(f"The warehouse is in use by {holder}; stop it before cleaning.")
+    lost = _landed_without_source(root)
+    if lost:
+        raise RuntimeError(
+            f"These files were landed and have since left the input folders: {', '.join(lost)}. "
+            "The landed copy is the only one left: put them back, or `velo land --forget` each, then clean."
+        )
+    removed = remove_simulated(root.path)
+    for name in _GENERATED_FOLDERS:
+        folder = root.path / name
+        if folder.is_dir():
+            shutil.rmtree(folder)
+            removed.append(folder)
+    for name in _GENERATED_FILES:
+        file = root.path / name
+        if file.is_file():
+            file.unlink()
+            removed.append(file)
+    return removed
+
+
+def backup(root: DataRoot, destination: Path, now: datetime | None = None) -> Path:
+    """Copy warehouse, model registry, landed files and reports as they are at one moment.
+
+    The warehouse lock is held for the copy, so that no run writes between the first file and the last.
+
+    Args:
+        root: the data root.
+        destination: folder that receives a new folder `velo-<time>`.
+        now: the time to name it by; the present by default.
+
+    Returns:
+        The backup folder, with the SHA-256 of each file in backup.json.
+    """
+    stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    target = destination / f"velo-{stamp}"
+    if target.exists():
+        raise FileExistsError(f"There is a backup at {target} already.")
+    destination.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".velo-partial-", dir=destination))
+    try:
+        with Warehouse(root.warehouse).connect("velo backup") as connection:
+            connection.execute("checkpoint")
+            shutil.copyfile(root.warehouse, partial / root.warehouse.name)
+            _copy_sqlite(root.path / "mlflow.db", partial / "mlflow.db")
+            for name in _BACKED_UP_FOLDERS:
+                if (root.path / name).is_dir():
+                    shutil.copytree(root.path / name, partial / name)
+        files = {str(path.relative_to(partial)): _sha256(path) for path in sorted(partial.rglob("*")) if path.is_file()}
+        (partial / _MANIFEST).write_text(json.dumps({"made_at": stamp, "files": files}, indent=1), encoding="utf-8")
+        os.replace(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target
+
+
+def restore(root: DataRoot, source: Path) -> list[str]:
+    """Put a backup in place of what is there, after checking every file of it.
+
+    Args:
+        root: the data root; its inputs are not touched.
+        source: a folder made by `backup`.
+
+    Returns:
+        Names of the files and folders put back.
+
+    Raises:
+        FileNotFoundError: `source` is no backup.
+        ValueError: a file is missing or has changed since the backup; nothing has been restored.
+    """
+    manifest_path = source / _MANIFEST
+    if not manifest_path.is_file():
+        raise FileNotFoundError(f"{source} is not a backup: it has no {_MANIFEST}.")
+    files = json.loads(manifest_path.read_text(encoding="utf-8"))["files"]
+    for name, digest in files.items():
+        path = source / name
+        if not path.resolve().is_relative_to(source.resolve()):
+            raise ValueError(f"{name} lies outside the backup; it was not made by `velo backup`.")
+        if not path.is_file() or _sha256(path) != digest:
+            raise ValueError(f"{path} is missing or has changed since the backup was made; nothing was restored.")
+    root.path.mkdir(parents=True, exist_ok=True)
+    restored = []
+    with Warehouse(root.warehouse).locked("velo restore"):
+        for name in (root.warehouse.name, "mlflow.db"):
+            for suffix in ("", ".wal", "-wal", "-shm"):
+                (root.path / f"{name}{suffix}").unlink(missing_ok=True)
+            if (source / name).is_file():
+                partial = root.path / f"{name}.partial"
+                shutil.copyfile(source / name, partial)
+                os.replace(partial, root.path / name)
+                restored.append(name)
+        for name in _BACKED_UP_FOLDERS:
+            if (source / name).is_dir():
+                shutil.rmtree(root.path / name, ignore_errors=True)
+                shutil.copytree(source / name, root.path / name)
+                restored.append(name)
+    return restored
+
+
+def _landed_without_source(root: DataRoot) -> list[str]:
+    if not root.warehouse.exists():
+        return []
+    from velo_assets.warehouse.build import table_exists
+
+    with Warehouse(root.warehouse).read("velo clean") as connection:
+        if not table_exists(connection, "landing/manifest"):
+            return []
+        rows = connection.execute("select file from landing.manifest where status = 'landed' order by file").fetchall()
+    return [str(file) for (file,) in rows if not (root.path / str(file)).is_file()]
+
+
+def _copy_sqlite(source: Path, destination: Path) -> None:
+    if not source.is_file():
+        return
+    with sqlite3.connect(source) as original, sqlite3.connect(destination) as copy:
+        original.backup(copy)
+    copy.close()
+    original.close()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
