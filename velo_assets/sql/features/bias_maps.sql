@@ -1,0 +1,210 @@
+-- grain: one row per runner
+-- point in time: results of strictly earlier race days, collapsed to one row per cell and day before any window
+-- look-back: 1095 days for the draw; 1095 days of the horse's runs for its suitability
+-- description: Draw bias by course, distance band, going and rail (flat races only), shrunk; its persistence; and the horse's own affinity to course and going.
+with entries as (
+    select race_date, race_key, runner_key, horse_key, stall
+    from core.entries
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+results as (
+    select runner_key, won, position
+    from core.results
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+races as (
+    select
+        race_key,
+        code,
+        hash(country, course, surface) as course_key,
+        hash(country, course, surface, round(distance_furlongs)) as trip,
+        going_group,
+        coalesce(rail, '') as rail,
+        field_size
+    from core.races
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+shrinkage as (
+    select
+        race_date,
+        max(strength_expected_wins) filter (where entity = 'stall') as stall_strength,
+        max(strength_expected_wins) filter (where entity = 'horse') as horse_strength
+    from features.shrinkage
+    group by race_date
+),
+runs as (
+    select
+        entries.race_date,
+        entries.race_key,
+        entries.runner_key,
+        entries.horse_key,
+        races.course_key,
+        races.trip,
+        races.going_group,
+        races.rail,
+        results.won,
+        1.0 / races.field_size as expected,
+        case when entries.stall is not null and races.code in ('flat', 'all-weather') and races.field_size > 1 then (least(entries.stall, races.field_size) - 1) / (races.field_size - 1) end as stall_share,
+        case when entries.stall is not null and races.code in ('flat', 'all-weather') and races.field_size > 1 then least(cast(floor(5.0 * (least(entries.stall, races.field_size) - 1) / races.field_size) as integer), 4) end as stall_fifth,
+        case
+            when results.runner_key is null or races.field_size < 2 then null
+            when results.position is null then 0
+            else (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)
+        end as rivals_beaten
+    from entries
+    inner join races on races.race_key = entries.race_key
+    left join results on results.runner_key = entries.runner_key
+),
+stall_days as (
+    select trip, going_group, stall_fifth, race_date, sum(won) as wins, sum(case when won is not null then expected end) as expected
+    from runs
+    where stall_fifth is not null
+    group by trip, going_group, stall_fifth, race_date
+),
+stall_going_windows as (
+    select
+        trip,
+        going_group,
+        stall_fifth,
+        race_date,
+        coalesce(sum(wins) over career, 0) as wins,
+        coalesce(sum(expected) over career, 0) as expected
+    from stall_days
+    window career as (partition by trip, going_group, stall_fifth order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+stall_trip_days as (
+    select trip, stall_fifth, race_date, sum(wins) as wins, sum(expected) as expected
+    from stall_days
+    group by trip, stall_fifth, race_date
+),
+stall_trip_windows as (
+    select
+        trip,
+        stall_fifth,
+        race_date,
+        coalesce(sum(wins) over career, 0) as wins,
+        coalesce(sum(expected) over career, 0) as expected
+    from stall_trip_days
+    window career as (partition by trip, stall_fifth order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+slope_days as (
+    select
+        trip,
+        rail,
+        race_date,
+        count(rivals_beaten) as runs,
+        coalesce(sum(case when rivals_beaten is not null then (stall_share - 0.5) * (rivals_beaten - 0.5) end), 0) as crossed,
+        coalesce(sum(case when rivals_beaten is not null then pow(stall_share - 0.5, 2) end), 0) as squared
+    from runs
+    where stall_share is not null
+    group by trip, rail, race_date
+),
+slope_trip_days as (
+    select trip, race_date, sum(runs) as runs, sum(crossed) as crossed, sum(squared) as squared
+    from slope_days
+    group by trip, race_date
+),
+slope_windows as (
+    select
+        trip,
+        race_date,
+        coalesce(sum(runs) over career, 0) as runs,
+        coalesce(sum(crossed) over career, 0) as crossed,
+        coalesce(sum(squared) over career, 0) as squared,
+        coalesce(sum(crossed) over days_90, 0) as crossed_90d,
+        coalesce(sum(squared) over days_90, 0) as squared_90d
+    from slope_trip_days
+    window
+        career as (partition by trip order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        days_90 as (partition by trip order by race_date range between interval 90 day preceding and interval 1 day preceding)
+),
+rail_windows as (
+    select
+        trip,
+        rail,
+        race_date,
+        coalesce(sum(crossed) over career, 0) as crossed,
+        coalesce(sum(squared) over career, 0) as squared
+    from slope_days
+    window career as (partition by trip, rail order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+slopes as (
+    select
+        rail_windows.trip,
+        rail_windows.rail,
+        rail_windows.race_date,
+        -- A slope is steadied by 50 runs' worth of no bias (a stall share spreads by 1/12), a rail's by 50 runs' worth of the trip's slope.
+        slope_windows.crossed / (slope_windows.squared + 50.0 / 12) as trip_slope,
+        (rail_windows.crossed + 50.0 / 12 * slope_windows.crossed / (slope_windows.squared + 50.0 / 12)) / (rail_windows.squared + 50.0 / 12) as rail_slope,
+        slope_windows.crossed_90d,
+        -- A rivals-beaten share spreads by 1/12 too, hence the standard error of the slope.
+        sqrt(1.0 / 12 / nullif(slope_windows.squared, 0)) as trip_slope_error,
+        slope_windows.runs
+    from rail_windows
+    inner join slope_windows on slope_windows.trip = rail_windows.trip and slope_windows.race_date = rail_windows.race_date
+),
+horse_going_days as (
+    select horse_key, course_key, going_group, race_date, sum(won) as wins, sum(case when won is not null then expected end) as expected, count(won) as runs
+    from runs
+    group by horse_key, course_key, going_group, race_date
+),
+horse_going_windows as (
+    select
+        horse_key,
+        course_key,
+        going_group,
+        race_date,
+        coalesce(sum(wins) over career, 0) as wins,
+        coalesce(sum(expected) over career, 0) as expected,
+        coalesce(sum(runs) over career, 0) as runs
+    from horse_going_days
+    window career as (partition by horse_key, course_key, going_group order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+horse_days as (
+    select horse_key, race_date, sum(wins) as wins, sum(expected) as expected
+    from horse_going_days
+    group by horse_key, race_date
+),
+horse_windows as (
+    select
+        horse_key,
+        race_date,
+        coalesce(sum(wins) over career, 0) as wins,
+        coalesce(sum(expected) over career, 0) as expected
+    from horse_days
+    window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+targets as (
+    select
+        runs.*,
+        -- 20 and 5 expected wins stand in until a year of results lies before; priors, not fits.
+        coalesce(shrinkage.stall_strength, 20) as stall_strength,
+        coalesce(shrinkage.horse_strength, 5) as horse_strength
+    from runs
+    left join shrinkage on shrinkage.race_date = date_trunc('year', runs.race_date)
+    where runs.race_date >= cast($start as date)
+)
+select
+    targets.race_date, -- day of the race [date]
+    targets.race_key, -- key of the race [key]
+    targets.runner_key, -- key of the runner [key]
+    (going.wins + targets.stall_strength * (trip.wins + targets.stall_strength) / (trip.expected + targets.stall_strength)) / (going.expected + targets.stall_strength) as draw_iv, -- wins from this fifth of the stalls against 1/field size at course, distance and going, shrunk to course and distance, those to 1; null over jumps [ratio]
+    (targets.stall_share - 0.5) * slopes.trip_slope as draw_bias, -- share of rivals the stall is worth at course and distance; null over jumps [share]
+    (targets.stall_share - 0.5) * slopes.rail_slope as draw_rail_bias, -- the same with this rail position, shrunk to all rails; null over jumps [share]
+    case
+        when slopes.runs >= 100 and slopes.crossed_90d <> 0 then cast(abs(slopes.trip_slope) > 2 * slopes.trip_slope_error and sign(slopes.crossed_90d) = sign(slopes.trip_slope) as integer)
+    end as bias_persist_flag, -- the draw's slope is beyond two standard errors and the last 90 days point the same way; null under 100 runs, without a run in 90 days, and over jumps [0/1]
+    targets.stall_share, -- stall as a share of the field, 0 = stall 1, 1 = the highest; null over jumps [share]
+    (horse_going.wins + targets.horse_strength * (horse.wins + targets.horse_strength) / (horse.expected + targets.horse_strength)) / (horse_going.expected + targets.horse_strength) as course_going_iv, -- the horse's wins at this course and going against 1/field size, shrunk to its own record, that to 1 [ratio]
+    cast(horse_going.runs as bigint) as course_going_runs -- the horse's runs at this course and going in 1095 days [runs]
+from targets
+left join stall_going_windows as going
+    on going.trip = targets.trip and going.going_group is not distinct from targets.going_group and going.stall_fifth = targets.stall_fifth and going.race_date = targets.race_date
+left join stall_trip_windows as trip
+    on trip.trip = targets.trip and trip.stall_fifth = targets.stall_fifth and trip.race_date = targets.race_date
+left join slopes
+    on slopes.trip = targets.trip and slopes.rail = targets.rail and slopes.race_date = targets.race_date and targets.stall_share is not null
+left join horse_going_windows as horse_going
+    on horse_going.horse_key = targets.horse_key and horse_going.course_key = targets.course_key and horse_going.going_group is not distinct from targets.going_group and horse_going.race_date = targets.race_date
+left join horse_windows as horse
+    on horse.horse_key = targets.horse_key and horse.race_date = targets.race_date

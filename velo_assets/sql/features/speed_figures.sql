@@ -1,0 +1,235 @@
+-- grain: one row per runner
+-- point in time: times of strictly earlier race days; the figure of an earlier run uses pars of days before that run and the going allowance of that run's own (earlier) day
+-- look-back: 1095 days of the horse's runs, and 1095 days of pars before each run
+-- description: Speed figures: time against an as-of par by course, distance and going with a daily going allowance, in tenths of a percent of par around 100; pace and late-gain figures where calls exist.
+with window_horses as (
+    select distinct horse_key
+    from core.entries
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+entries as (
+    select race_date, race_key, runner_key, horse_key
+    from core.entries
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+        and horse_key in (select horse_key from window_horses)
+),
+results as (
+    select race_date, race_key, runner_key, time_seconds, position
+    from core.results
+    where race_date >= cast($start as date) - 2190 and race_date <= cast($end as date)
+),
+races as (
+    select
+        race_date,
+        race_key,
+        hash(country, course, surface, code) as track,
+        hash(country, course, surface, code, distance_m) as trip,
+        hash(country, code, coalesce(cast(race_class as varchar), pattern, ''), coalesce(rating_band_high, 0)) as level,
+        going_group,
+        distance_m,
+        field_size
+    from core.races
+    where race_date >= cast($start as date) - 2190 and race_date <= cast($end as date) and distance_m is not null
+),
+calls as (
+    select runner_key, race_key, call_number, calls, position_at_call, leader_elapsed_seconds
+    from core.sectionals
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+race_times as (
+    select race_key, min(time_seconds) as winner_seconds
+    from results
+    where position is not null
+    group by race_key
+),
+timed_races as (
+    select races.race_date, races.race_key, races.track, races.trip, races.level, races.going_group, race_times.winner_seconds
+    from races
+    left join race_times on race_times.race_key = races.race_key
+),
+trip_days as (
+    select trip, race_date, count(winner_seconds) as races, sum(winner_seconds) as seconds
+    from timed_races
+    group by trip, race_date
+),
+trip_pars as (
+    select
+        trip,
+        race_date,
+        sum(races) over career as races,
+        sum(seconds) over career / nullif(sum(races) over career, 0) as par_seconds
+    from trip_days
+    window career as (partition by trip order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+going_days as (
+    select trip, going_group, race_date, count(winner_seconds) as races, sum(winner_seconds) as seconds
+    from timed_races
+    group by trip, going_group, race_date
+),
+going_pars as (
+    select
+        trip,
+        going_group,
+        race_date,
+        coalesce(sum(races) over career, 0) as races,
+        coalesce(sum(seconds) over career, 0) as seconds
+    from going_days
+    window career as (partition by trip, going_group order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+race_deviations as (
+    select
+        timed_races.race_date,
+        timed_races.race_key,
+        timed_races.track,
+        timed_races.level,
+        -- Ten races at the distance on any going steady the par of a going seldom seen; under five races there is no par.
+        case when trip_pars.races >= 5 then (going_pars.seconds + 10 * trip_pars.par_seconds) / (going_pars.races + 10) end as par_seconds,
+        case when trip_pars.races >= 5 then 1000 * (timed_races.winner_seconds / ((going_pars.seconds + 10 * trip_pars.par_seconds) / (going_pars.races + 10)) - 1) end as deviation
+    from timed_races
+    left join trip_pars on trip_pars.trip = timed_races.trip and trip_pars.race_date = timed_races.race_date
+    left join going_pars
+        on going_pars.trip = timed_races.trip and going_pars.going_group is not distinct from timed_races.going_group and going_pars.race_date = timed_races.race_date
+),
+level_days as (
+    select level, race_date, count(deviation) as races, sum(deviation) as deviation
+    from race_deviations
+    group by level, race_date
+),
+level_pars as (
+    select
+        level,
+        race_date,
+        -- Better races are run faster; five races at par steady a class seldom seen.
+        coalesce(sum(deviation) over career, 0) / (coalesce(sum(races) over career, 0) + 5) as level_deviation
+    from level_days
+    window career as (partition by level order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+allowances as (
+    select
+        race_deviations.track,
+        race_deviations.race_date,
+        -- One race at par steadies a day with few races.
+        sum(race_deviations.deviation - level_pars.level_deviation) / (count(race_deviations.deviation) + 1) as allowance
+    from race_deviations
+    inner join level_pars on level_pars.level = race_deviations.level and level_pars.race_date = race_deviations.race_date
+    group by race_deviations.track, race_deviations.race_date
+),
+race_pars as (
+    select
+        race_deviations.race_key,
+        race_deviations.par_seconds,
+        allowances.allowance,
+        race_deviations.deviation - allowances.allowance - level_pars.level_deviation as race_deviation
+    from race_deviations
+    inner join allowances on allowances.track = race_deviations.track and allowances.race_date = race_deviations.race_date
+    inner join level_pars on level_pars.level = race_deviations.level and level_pars.race_date = race_deviations.race_date
+),
+runner_calls as (
+    select
+        runner_key,
+        any_value(race_key) as race_key,
+        max(case when call_number = 1 then position_at_call end) as first_position,
+        -- The last call is the finish; the one before it is the entry to the straight.
+        max(case when call_number = calls - 1 then position_at_call end) as straight_position
+    from calls
+    where calls > 1
+    group by runner_key
+),
+race_calls as (
+    select
+        race_key,
+        max(case when call_number = calls - 1 then leader_elapsed_seconds end) / nullif(max(case when call_number = calls then leader_elapsed_seconds end), 0) as early_share
+    from calls
+    where calls > 1
+    group by race_key
+),
+pace_days as (
+    select races.trip, races.race_date, count(race_calls.early_share) as races, sum(race_calls.early_share) as early_share
+    from races
+    left join race_calls on race_calls.race_key = races.race_key
+    where races.race_date >= cast($start as date) - 1095
+    group by races.trip, races.race_date
+),
+pace_pars as (
+    select
+        trip,
+        race_date,
+        sum(early_share) over career / nullif(sum(races) over career, 0) as early_share
+    from pace_days
+    window career as (partition by trip order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+race_paces as (
+    select races.race_key, 1000 * (pace_pars.early_share - race_calls.early_share) as early_pace
+    from races
+    inner join race_calls on race_calls.race_key = races.race_key
+    inner join pace_pars on pace_pars.trip = races.trip and pace_pars.race_date = races.race_date
+),
+horse_days as (
+    select
+        entries.horse_key,
+        entries.race_date,
+        max(date_diff('day', date '2015-01-01', entries.race_date)) as day_number,
+        -- Six percent slower than par is a horse that was eased: it says no more than that.
+        max(case when results.position is not null and results.time_seconds is not null and race_pars.par_seconds is not null then greatest(100 - 1000 * (results.time_seconds / race_pars.par_seconds - 1) + race_pars.allowance, 40) end) as speed_figure,
+        max(case when races.field_size > 1 then (runner_calls.straight_position - results.position) / (races.field_size - 1) end) as late_gain,
+        max(case when races.field_size > 1 then 1 - (runner_calls.first_position - 1) / (races.field_size - 1) end) as early_position,
+        max(race_paces.early_pace) as early_pace
+    from entries
+    left join races on races.race_key = entries.race_key
+    left join results on results.runner_key = entries.runner_key
+    left join race_pars on race_pars.race_key = entries.race_key
+    left join runner_calls on runner_calls.runner_key = entries.runner_key
+    left join race_paces on race_paces.race_key = entries.race_key
+    group by entries.horse_key, entries.race_date
+),
+weighted_days as (
+    select
+        horse_key,
+        race_date,
+        day_number,
+        speed_figure,
+        late_gain,
+        early_position,
+        early_pace,
+        pow(2, day_number / 60.0) as weight_60d,
+        pow(2, day_number / 365.0) as weight_365d
+    from horse_days
+),
+horse_windows as (
+    select
+        horse_key,
+        race_date,
+        sum(speed_figure * weight_60d) over career / nullif(sum(case when speed_figure is not null then weight_60d end) over career, 0) as speed_ewma,
+        sum(speed_figure * weight_365d) over career / nullif(sum(case when speed_figure is not null then weight_365d end) over career, 0) as speed_ewma_365d,
+        max(speed_figure) over days_365 as speed_best,
+        count(speed_figure) over days_365 as speed_runs,
+        stddev_samp(speed_figure) over days_365 as speed_spread,
+        regr_slope(speed_figure, day_number) over days_365 as speed_slope_per_day,
+        last_value(speed_figure ignore nulls) over days_365 as speed_last,
+        sum(late_gain * weight_365d) over career / nullif(sum(case when late_gain is not null then weight_365d end) over career, 0) as late_gain_ewma,
+        sum(early_pace * weight_365d) over career / nullif(sum(case when early_pace is not null then weight_365d end) over career, 0) as early_pace_ewma,
+        last_value(late_gain ignore nulls) over days_365 as late_gain_last,
+        last_value(early_pace ignore nulls) over days_365 as early_pace_last
+    from weighted_days
+    window
+        career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+)
+select
+    entries.race_date, -- day of the race [date]
+    entries.race_key, -- key of the race [key]
+    entries.runner_key, -- key of the runner [key]
+    windows.speed_ewma, -- time-weighted mean speed figure, half-life 60 days [points, 100 = par, 1 = 0.1% of par time]
+    windows.speed_ewma_365d, -- time-weighted mean speed figure, half-life 365 days [points]
+    windows.speed_last, -- last speed figure in 365 days [points]
+    windows.speed_best, -- best speed figure in 365 days [points]
+    windows.speed_spread, -- standard deviation of the speed figures in 365 days [points]
+    case when windows.speed_runs >= 3 then windows.speed_slope_per_day * 30 end as speed_figure_trend, -- slope of the speed figures in 365 days; null under three [points per 30 days]
+    windows.speed_runs, -- runs with a speed figure in 365 days [runs]
+    windows.late_gain_ewma, -- time-weighted mean share of the field passed between the straight and the finish, half-life 365 days; null without calls [share]
+    windows.late_gain_last, -- share of the field passed between the straight and the finish last time; null without calls [share]
+    windows.early_pace_ewma, -- time-weighted mean early pace of the horse's races against the par of course and distance, half-life 365 days; positive = fast early; null without calls [0.1% of the race time]
+    windows.early_pace_last -- early pace of the horse's last race against par; null without calls [0.1% of the race time]
+from entries
+left join horse_windows as windows on windows.horse_key = entries.horse_key and windows.race_date = entries.race_date
+where entries.race_date >= cast($start as date)

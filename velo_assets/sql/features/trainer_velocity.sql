@@ -1,0 +1,130 @@
+-- grain: one row per runner
+-- point in time: results and closing prices of strictly earlier race days, collapsed to one row per trainer and day before any window
+-- look-back: 1095 days ("career" means these three years, so that refreshing a year does not depend on how many years lie before)
+-- description: The trainer's strike rates over 14, 30 and 90 days shrunk to the trainer's own career rate, wins against expectation, and places.
+with entries as (
+    select race_date, race_key, runner_key, trainer_key
+    from core.entries
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+results as (
+    select runner_key, won, position
+    from core.results
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+prices as (
+    select runner_key, 1 / decimal_odds / book_percent as market_probability
+    from core.prices
+    where price_kind = 'sp' and book_complete and race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+races as (
+    select race_key, field_size
+    from core.races
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+shrinkage as (
+    select
+        race_date,
+        max(strength_runs) filter (where entity = 'trainer') as career_strength_runs,
+        max(strength_runs) filter (where entity = 'trainer in a month') as month_strength_runs,
+        max(strength_expected_wins) filter (where entity = 'trainer') as career_strength_wins
+    from features.shrinkage
+    group by race_date
+),
+trainer_days as (
+    select
+        entries.trainer_key,
+        entries.race_date,
+        count(results.runner_key) as runs,
+        coalesce(sum(results.won), 0) as wins,
+        count(results.runner_key) filter (where results.position <= 3) as places,
+        coalesce(sum(case when results.runner_key is not null then 1.0 / races.field_size end), 0) as expected_wins,
+        coalesce(sum(results.won) filter (where prices.market_probability is not null), 0) as priced_wins,
+        coalesce(sum(prices.market_probability) filter (where results.runner_key is not null), 0) as market_wins,
+        coalesce(sum(case when results.position is not null and races.field_size > 1 then (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1) when results.runner_key is not null then 0 end), 0) as rivals_beaten
+    from entries
+    inner join races on races.race_key = entries.race_key
+    left join results on results.runner_key = entries.runner_key
+    left join prices on prices.runner_key = entries.runner_key
+    where entries.trainer_key is not null
+    group by entries.trainer_key, entries.race_date
+),
+all_days as (
+    select
+        race_date,
+        sum(runs) as runs,
+        sum(wins) as wins
+    from trainer_days
+    group by race_date
+),
+all_windows as (
+    select
+        race_date,
+        sum(wins) over career / nullif(sum(runs) over career, 0) as strike_rate
+    from all_days
+    window career as (order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+trainer_windows as (
+    select
+        trainer_key,
+        race_date,
+        coalesce(sum(runs) over days_14, 0) as runs_14d,
+        coalesce(sum(wins) over days_14, 0) as wins_14d,
+        coalesce(sum(runs) over days_30, 0) as runs_30d,
+        coalesce(sum(wins) over days_30, 0) as wins_30d,
+        coalesce(sum(runs) over days_90, 0) as runs_90d,
+        coalesce(sum(wins) over days_90, 0) as wins_90d,
+        coalesce(sum(priced_wins) over days_90, 0) as priced_wins_90d,
+        coalesce(sum(market_wins) over days_90, 0) as market_wins_90d,
+        coalesce(sum(expected_wins) over days_365, 0) as expected_wins_365d,
+        coalesce(sum(wins) over days_365, 0) as wins_365d,
+        sum(rivals_beaten) over days_90 / nullif(sum(runs) over days_90, 0) as rivals_beaten_90d,
+        coalesce(sum(runs) over career, 0) as runs,
+        coalesce(sum(wins) over career, 0) as wins,
+        coalesce(sum(expected_wins) over career, 0) as expected_wins,
+        coalesce(sum(priced_wins) over career, 0) as priced_wins,
+        coalesce(sum(market_wins) over career, 0) as market_wins,
+        sum(places) over career / nullif(sum(runs) over career, 0) as place_rate,
+        sum(rivals_beaten) over career / nullif(sum(runs) over career, 0) as rivals_beaten
+    from trainer_days
+    window
+        days_14 as (partition by trainer_key order by race_date range between interval 14 day preceding and interval 1 day preceding),
+        days_30 as (partition by trainer_key order by race_date range between interval 30 day preceding and interval 1 day preceding),
+        days_90 as (partition by trainer_key order by race_date range between interval 90 day preceding and interval 1 day preceding),
+        days_365 as (partition by trainer_key order by race_date range between interval 365 day preceding and interval 1 day preceding),
+        career as (partition by trainer_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+trainer_rates as (
+    select
+        trainer_windows.*,
+        -- 30 runs, 300 runs and 5 expected wins stand in until a year of results lies before; they are priors, not fits.
+        coalesce(shrinkage.month_strength_runs, 300) as month_strength_runs,
+        coalesce(shrinkage.career_strength_wins, 5) as career_strength_wins,
+        (trainer_windows.wins + coalesce(shrinkage.career_strength_runs, 30) * all_windows.strike_rate) / (trainer_windows.runs + coalesce(shrinkage.career_strength_runs, 30)) as career_rate
+    from trainer_windows
+    inner join all_windows on all_windows.race_date = trainer_windows.race_date
+    left join shrinkage on shrinkage.race_date = date_trunc('year', trainer_windows.race_date)
+    where trainer_windows.race_date >= cast($start as date)
+)
+select
+    entries.race_date, -- day of the race [date]
+    entries.race_key, -- key of the race [key]
+    entries.runner_key, -- key of the runner [key]
+    (rates.wins_14d + rates.month_strength_runs * rates.career_rate) / (rates.runs_14d + rates.month_strength_runs) as trainer_sr_14d, -- strike rate of the last 14 days, shrunk to the trainer's own career rate [wins per run]
+    (rates.wins_30d + rates.month_strength_runs * rates.career_rate) / (rates.runs_30d + rates.month_strength_runs) as trainer_sr_30d, -- strike rate of the last 30 days, shrunk to the trainer's own career rate [wins per run]
+    (rates.wins_90d + rates.month_strength_runs * rates.career_rate) / (rates.runs_90d + rates.month_strength_runs) as trainer_sr_90d, -- strike rate of the last 90 days, shrunk to the trainer's own career rate [wins per run]
+    rates.career_rate as trainer_sr_career, -- strike rate of the last 1095 days, shrunk to the mean of all trainers [wins per run]
+    cast(rates.runs_14d as bigint) as trainer_runs_14d, -- runs in the last 14 days [runs]
+    cast(rates.runs_90d as bigint) as trainer_runs_90d, -- runs in the last 90 days [runs]
+    cast(rates.runs as bigint) as trainer_runs_career, -- runs in the last 1095 days [runs]
+    case when rates.runs_14d > 0 then rates.wins_14d / rates.runs_14d - rates.career_rate end as trainer_form_14d, -- raw strike rate of the last 14 days less the career rate; null without a run [wins per run]
+    (rates.wins_365d + rates.career_strength_wins) / (rates.expected_wins_365d + rates.career_strength_wins) as trainer_impact_365d, -- wins of the last 365 days against 1/field size, shrunk to 1 [ratio]
+    (rates.wins + rates.career_strength_wins) / (rates.expected_wins + rates.career_strength_wins) as trainer_impact, -- wins of the last 1095 days against 1/field size, shrunk to 1 [ratio]
+    (rates.priced_wins_90d + rates.career_strength_wins) / (rates.market_wins_90d + rates.career_strength_wins) as trainer_ae_90d, -- wins of the last 90 days against the closing market's expectation, shrunk to 1 [ratio]
+    (rates.priced_wins + rates.career_strength_wins) / (rates.market_wins + rates.career_strength_wins) as trainer_ae, -- wins of the last 1095 days against the closing market's expectation, shrunk to 1 [ratio]
+    rates.place_rate as trainer_place_rate, -- share of runs of the last 1095 days in the first three [share]
+    rates.rivals_beaten_90d as trainer_rivals_beaten_90d, -- mean share of rivals beaten in the last 90 days [share]
+    rates.rivals_beaten as trainer_rivals_beaten -- mean share of rivals beaten in the last 1095 days [share]
+from entries
+left join trainer_rates as rates on rates.trainer_key = entries.trainer_key and rates.race_date = entries.race_date
+where entries.race_date >= cast($start as date)
