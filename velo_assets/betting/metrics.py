@@ -1,0 +1,525 @@
+"""What a ledger of bets amounts to: return with its interval, and the doubt that belongs beside it.
+
+Belongs here: numbers per strategy and per breakdown. Not here: pictures (`reports`).
+
+Definitions
+- A bet counts when it was settled as won, placed or lost; void and unmatched orders are counted apart and are in no
+  total of stakes.
+- ROI = profit / turnover, interval by drawing race days with replacement (`modelling.bootstrap`).
+- A/E = wins / expected wins, expected from the de-vigged market at the decision price; dead-heaters count their share.
+- Archie = N (W - E)^2 / (E (N - E)), about chi-square with 1 degree of freedom when the market is right.
+- Closing-line value = stake-weighted mean of price taken / SP - 1; null when the price taken is itself a closing price.
+- Sharpe = mean / standard deviation of the profit per day with a bet, times the root of such days per year; no
+  risk-free rate.
+- Max drawdown = largest fall of the cumulated profit from its peak (start included), in money; beside it as a share of
+  turnover.
+- Best-of-K null: what the best ROI of K strategies like this one would be if the de-vigged market were exactly right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from velo_assets.betting.predictions import CLOSING_PRICE_KINDS
+from velo_assets.betting.settle import COMMISSION_RATES, SETTLED
+from velo_assets.modelling.bootstrap import DEFAULT_DRAWS, ratio_interval, resample
+from velo_assets.settings import PRICE_BUCKETS
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+BREAKDOWNS = ("year", "month", "code", "course", "race_class", "price_band")
+"""Dimensions of `breakdown`; `month` is the calendar month, year and month together are `year_month`."""
+
+MINIMUM_SD = 1e-12
+
+
+def counted(bets: pl.DataFrame) -> pl.DataFrame:
+    """Bets that count: settled as won, placed or lost."""
+    return bets.filter(pl.col("status").is_in(SETTLED))
+
+
+def strategy_table(
+    bets: pl.DataFrame | Iterable[pl.DataFrame],
+    *,
+    names: dict[str, str] | None = None,
+    trials: int | None = None,
+    draws: int = DEFAULT_DRAWS,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """One row per strategy.
+
+    Args:
+        bets: ledger, or ledgers of one strategy each (`ledger.ledgers`), which needs less memory.
+        names: readable name per strategy id.
+        trials: number of variants ever tried on these data (`trials.count_trials`); None = the strategies in `bets`.
+        draws: bootstrap draws.
+        seed: of the bootstrap.
+
+    Returns:
+        `strategy_id, name, orders, bets, void, unmatched, wins, expected_wins, win_rate, turnover, profit, roi,
+        roi_low, roi_high, roi_se, roi_commission_2, roi_commission_5, a_over_e, a_over_e_low, a_over_e_high, archie,
+        archie_p, closing_line_value, mean_odds, sharpe, max_drawdown, max_drawdown_share, longest_losing_run,
+        race_days, trials, best_of_k_median, best_of_k_95, beats_best_of_k, price_kind`. Sorted as the strategies came.
+        Money in units of stake; ROI as a fraction of turnover. Null where there is nothing to measure.
+    """
+    parts = [bets] if isinstance(bets, pl.DataFrame) else bets
+    rows: list[dict[str, object]] = []
+    nulls: list[NullReturn | None] = []
+    for part in parts:
+        for (strategy_id,), ledger in part.group_by(["strategy_id"], maintain_order=True):
+            row, null = _strategy_row(str(strategy_id), ledger, draws, seed)
+            row["name"] = (names or {}).get(str(strategy_id), str(strategy_id))
+            rows.append(row)
+            nulls.append(null)
+    known = len(rows) if trials is None else max(trials, len(rows))
+    for row, null in zip(rows, nulls, strict=True):
+        median, high = (None, None) if null is None else (null.best_of(known, 0.5), null.best_of(known, 0.95))
+        roi = row["roi"]
+        row |= {
+            "trials": known,
+            "best_of_k_median": median,
+            "best_of_k_95": high,
+            "beats_best_of_k": None if high is None or not isinstance(roi, float) else roi > high,
+        }
+    return pl.DataFrame(rows, schema=STRATEGY_TABLE, orient="row") if rows else pl.DataFrame(schema=STRATEGY_TABLE)
+
+
+STRATEGY_TABLE: dict[str, pl.DataType] = {
+    "strategy_id": pl.String(),
+    "name": pl.String(),
+    "price_kind": pl.String(),
+    "orders": pl.Int64(),
+    "bets": pl.Int64(),
+    "void": pl.Int64(),
+    "unmatched": pl.Int64(),
+    "wins": pl.Float64(),
+    "expected_wins": pl.Float64(),
+    "win_rate": pl.Float64(),
+    "mean_odds": pl.Float64(),
+    "turnover": pl.Float64(),
+    "profit": pl.Float64(),
+    "roi": pl.Float64(),
+    "roi_low": pl.Float64(),
+    "roi_high": pl.Float64(),
+    "roi_se": pl.Float64(),
+    "roi_commission_2": pl.Float64(),
+    "roi_commission_5": pl.Float64(),
+    "a_over_e": pl.Float64(),
+    "a_over_e_low": pl.Float64(),
+    "a_over_e_high": pl.Float64(),
+    "archie": pl.Float64(),
+    "archie_p": pl.Float64(),
+    "closing_line_value": pl.Float64(),
+    "sharpe": pl.Float64(),
+    "max_drawdown": pl.Float64(),
+    "max_drawdown_share": pl.Float64(),
+    "longest_losing_run": pl.Int64(),
+    "race_days": pl.Int64(),
+    "trials": pl.Int64(),
+    "best_of_k_median": pl.Float64(),
+    "best_of_k_95": pl.Float64(),
+    "beats_best_of_k": pl.Boolean(),
+}
+"""Columns of `backtest.strategies`."""
+
+
+def breakdown(
+    bets: pl.DataFrame,
+    by: str,
+    *,
+    buckets: Sequence[tuple[float, float]] = PRICE_BUCKETS,
+    draws: int = DEFAULT_DRAWS,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """ROI and A/E of each strategy by one dimension.
+
+    Args:
+        bets: ledger.
+        by: one of `BREAKDOWNS` or `year_month`.
+        buckets: price bands for `price_band`, low included, high excluded.
+        draws: bootstrap draws; the days drawn are the same for every group, so that groups can be compared.
+        seed: of the bootstrap.
+
+    Returns:
+        `strategy_id, dimension, group, bets, wins, expected_wins, turnover, profit, roi, roi_low, roi_high, a_over_e`,
+        sorted. A group that lies within one race day has no interval (null).
+
+    Raises:
+        ValueError: unknown dimension.
+    """
+    labelled = counted(bets).with_columns(_group(by, buckets).alias("group"))
+    daily = labelled.group_by("strategy_id", "group", "race_date").agg(
+        pl.len().alias("bets"),
+        pl.col("win_share").sum().alias("wins"),
+        pl.col("market_probability").sum().alias("expected_wins"),
+        pl.col("stake").sum().alias("turnover"),
+        pl.col("profit").sum(),
+    )
+    table = (
+        daily.group_by("strategy_id", "group")
+        .agg(pl.col("bets", "wins", "expected_wins", "turnover", "profit").sum(), pl.len().alias("days"))
+        .sort("strategy_id", "group")
+    )
+    parts = []
+    for (strategy_id,), rows in table.group_by(["strategy_id"], maintain_order=True):
+        parts.append(_with_intervals(rows, daily.filter(pl.col("strategy_id") == strategy_id), draws, seed))
+    schema = {"strategy_id": pl.String, "dimension": pl.String, "group": pl.String}
+    if not parts:
+        numbers = ("turnover", "profit", "roi", "roi_low", "roi_high", "wins", "expected_wins", "a_over_e")
+        return pl.DataFrame(schema={**schema, "bets": pl.UInt32, **dict.fromkeys(numbers, pl.Float64)})
+    ratio = pl.when(pl.col("expected_wins") > 0).then(pl.col("wins") / pl.col("expected_wins")).otherwise(None)
+    return pl.concat(parts).select(
+        "strategy_id",
+        pl.lit(by).alias("dimension"),
+        "group",
+        "bets",
+        "wins",
+        "expected_wins",
+        "turnover",
+        "profit",
+        "roi",
+        "roi_low",
+        "roi_high",
+        ratio.alias("a_over_e"),
+    )
+
+
+@dataclass(frozen=True)
+class NullReturn:
+    """ROI of a set of bets if the de-vigged market were exactly right: the first three moments of a sum over races.
+
+    Attributes:
+        mean: expected ROI (minus the take-out paid).
+        sd: standard deviation of the ROI.
+        skewness: long prices skew it to the right.
+    """
+
+    mean: float
+    sd: float
+    skewness: float
+
+    def quantile(self, level: float) -> float:
+        """Quantile of the ROI of one such set of bets (Pearson III with these moments)."""
+        from scipy import stats
+
+        if self.sd < MINIMUM_SD:
+            return self.mean
+        return float(stats.pearson3.ppf(level, self.skewness, loc=self.mean, scale=self.sd))
+
+    def best_of(self, trials: int, level: float) -> float:
+        """Quantile of the best ROI among independent sets of such bets: `F^-1(level^(1/K))`."""
+        return self.quantile(level ** (1.0 / max(trials, 1)))
+
+
+def null_return(bets: pl.DataFrame) -> NullReturn | None:
+    """Moments of the ROI of win bets under the de-vigged market, exact within races (one winner), independent between
+    them.
+
+    Args:
+        bets: ledger rows that count, of one strategy. Each-way bets are taken at their win part, a fair proxy for its
+            spread.
+
+    Returns:
+        Moments; None when no bet has a market probability.
+    """
+    moments = _race_moments(bets)
+    if moments is None:
+        return None
+    mean, variance, third, turnover = (float(part.sum()) for part in moments)
+    sd = math.sqrt(max(variance, 0.0))
+    return NullReturn(mean / turnover, sd / turnover, third / sd**3 if sd > MINIMUM_SD else 0.0)
+
+
+def null_band(bets: pl.DataFrame, trials: int, level: float = 0.95) -> pl.DataFrame:
+    """The best-of-K null along the way: profit that the best of K such strategies would show after each race day.
+
+    Args:
+        bets: ledger of one strategy.
+        trials: K.
+        level: quantile of the best.
+
+    Returns:
+        `race_date, null_mean, null_best` cumulated profit, by day; empty when it can't be computed.
+    """
+    settled = counted(bets)
+    empty = pl.DataFrame(schema={"race_date": pl.Date, "null_mean": pl.Float64, "null_best": pl.Float64})
+    moments = _race_moments(settled)
+    if moments is None:
+        return empty
+    races = _priced(settled).group_by("race_key", maintain_order=True).agg(pl.col("race_date").first())
+    daily = (
+        races.with_columns(
+            *(pl.Series(name, part) for name, part in zip(("mean", "variance", "third"), moments[:3], strict=True))
+        )
+        .group_by("race_date")
+        .agg(pl.col("mean", "variance", "third").sum())
+        .sort("race_date")
+    )
+    from scipy import stats
+
+    mean, variance, third = (np.cumsum(daily.get_column(name).to_numpy()) for name in ("mean", "variance", "third"))
+    sd = np.sqrt(np.maximum(variance, MINIMUM_SD))
+    best = stats.pearson3.ppf(level ** (1.0 / max(trials, 1)), third / sd**3, loc=mean, scale=sd)
+    return pl.DataFrame({"race_date": daily.get_column("race_date"), "null_mean": mean, "null_best": best})
+
+
+def equity(bets: pl.DataFrame, draws: int = 400, seed: int = 0) -> pl.DataFrame:
+    """Cumulated profit of one strategy with the band of paths its own days could have made.
+
+    The band resamples the days' profits and cumulates them: 2.5% to 97.5% of the paths at each point, around what was
+    seen.
+
+    Args:
+        bets: ledger of one strategy.
+        draws: paths.
+        seed: of the draws.
+
+    Returns:
+        `race_date, profit, cumulative, drawdown, band_low, band_high`, one row per day with a bet.
+    """
+    days = daily_profit(bets)
+    profit = days.get_column("profit").to_numpy()
+    if len(profit) == 0:
+        schema = {
+            "race_date": pl.Date,
+            **dict.fromkeys(("profit", "cumulative", "drawdown", "band_low", "band_high"), pl.Float64),
+        }
+        return pl.DataFrame(schema=schema)
+    cumulative = np.cumsum(profit)
+    generator = np.random.default_rng(seed)
+    paths = np.empty((draws, len(profit)))
+    for draw in range(draws):
+        paths[draw] = np.cumsum(profit[generator.integers(0, len(profit), len(profit))])
+    low, high = np.quantile(paths, [0.025, 0.975], axis=0)
+    return days.select("race_date", "profit").with_columns(
+        pl.Series("cumulative", cumulative),
+        pl.Series("drawdown", drawdown(cumulative)),
+        pl.Series("band_low", low),
+        pl.Series("band_high", high),
+    )
+
+
+def daily_profit(bets: pl.DataFrame) -> pl.DataFrame:
+    """`race_date, turnover, profit, wins, expected_wins` per day with a bet that counts, sorted."""
+    return (
+        counted(bets)
+        .group_by("race_date")
+        .agg(
+            pl.col("stake").sum().alias("turnover"),
+            pl.col("profit").sum(),
+            pl.col("win_share").sum().alias("wins"),
+            pl.col("market_probability").sum().alias("expected_wins"),
+        )
+        .sort("race_date")
+    )
+
+
+def drawdown(cumulative: FloatArray) -> FloatArray:
+    """Fall from the highest point so far, the start (0) included; 0 or negative, same length."""
+    return cumulative - np.maximum(np.maximum.accumulate(cumulative), 0.0) if len(cumulative) else cumulative
+
+
+def longest_losing_run(profit: FloatArray) -> int:
+    """Longest run of bets in a row that made no profit, in the order of the ledger."""
+    if len(profit) == 0:
+        return 0
+    position = np.arange(len(profit))
+    last_win = np.maximum.accumulate(np.where(profit > 0, position, -1))
+    return int((position - last_win).max())
+
+
+def archie(wins: float, expected: float, bets: int) -> float | None:
+    """`N (W - E)^2 / (E (N - E))`; None when the expectation is 0 or all."""
+    return bets * (wins - expected) ** 2 / (expected * (bets - expected)) if 0 < expected < bets else None
+
+
+def _strategy_row(
+    strategy_id: str, ledger: pl.DataFrame, draws: int, seed: int
+) -> tuple[dict[str, object], NullReturn | None]:
+    """All metrics of one strategy but the best-of-K null, which needs K."""
+    settled = counted(ledger)
+    status = dict(ledger.get_column("status").value_counts().iter_rows())
+    row: dict[str, object] = dict.fromkeys(STRATEGY_TABLE)
+    row |= {
+        "strategy_id": strategy_id,
+        "orders": ledger.height,
+        "bets": settled.height,
+        "void": status.get("void", 0),
+        "unmatched": status.get("unmatched", 0),
+        "price_kind": ledger.get_column("price_kind").drop_nulls().first() if ledger.height else None,
+    }
+    if settled.height == 0:
+        return row, None
+    days = daily_profit(settled)
+    turnover, profit = float(days.get_column("turnover").sum()), float(days.get_column("profit").sum())
+    priced = settled.filter(pl.col("market_probability").is_not_null())
+    wins, expected = float(priced.get_column("win_share").sum()), float(priced.get_column("market_probability").sum())
+    score = archie(wins, expected, priced.height)
+    roi = ratio_interval(days.get_column("profit").to_numpy(), days.get_column("turnover").to_numpy(), draws, seed)
+    by_day = days.get_column("profit").to_numpy()
+    falls = drawdown(np.cumsum(by_day))
+    row |= {
+        "wins": float(settled.get_column("win_share").sum()),
+        "expected_wins": expected if priced.height else None,
+        "win_rate": float(settled.get_column("win_share").sum()) / settled.height,
+        "mean_odds": settled.get_column("matched_price").mean(),
+        "turnover": turnover,
+        "profit": profit,
+        "roi": roi.estimate,
+        "roi_low": _finite(roi.low),
+        "roi_high": _finite(roi.high),
+        "roi_se": _finite(roi.standard_error),
+        "archie": score,
+        "archie_p": None if score is None else math.erfc(math.sqrt(score / 2.0)),
+        "closing_line_value": _closing_line_value(settled),
+        "sharpe": sharpe(by_day, days.get_column("race_date").to_numpy()),
+        "max_drawdown": float(-falls.min()),
+        "max_drawdown_share": float(-falls.min()) / turnover,
+        "longest_losing_run": longest_losing_run(settled.get_column("profit").to_numpy()),
+        "race_days": days.height,
+    }
+    if expected > 0:
+        expected_days = daily_profit(priced)
+        ratio = ratio_interval(
+            expected_days.get_column("wins").to_numpy(),
+            expected_days.get_column("expected_wins").to_numpy(),
+            draws,
+            seed,
+        )
+        row |= {"a_over_e": ratio.estimate, "a_over_e_low": _finite(ratio.low), "a_over_e_high": _finite(ratio.high)}
+    by_race = settled.group_by("race_key").agg(pl.col("gross_profit").sum()).get_column("gross_profit").to_numpy()
+    for rate in COMMISSION_RATES[1:]:
+        row[f"roi_commission_{round(100 * rate)}"] = (
+            float(np.where(by_race > 0, by_race * (1.0 - rate), by_race).sum()) / turnover
+        )
+    return row, null_return(settled)
+
+
+def sharpe(profit_by_day: FloatArray, days: NDArray[np.datetime64]) -> float | None:
+    """Mean over standard deviation of the daily profit, times the root of betting days per year.
+
+    Args:
+        profit_by_day: `(days,)` profit of each day with a bet.
+        days: `(days,)` dates, rising.
+
+    Returns:
+        The annualised ratio; None with fewer than two days or no spread.
+    """
+    if len(profit_by_day) < 2:
+        return None
+    spread = float(profit_by_day.std(ddof=1))
+    span = float((days[-1] - days[0]) / np.timedelta64(1, "D")) + 1.0
+    # A record shorter than a year is scaled as if its days were spread over a whole year at the same rate.
+    per_year = len(profit_by_day) * 365.25 / span
+    return float(profit_by_day.mean()) / spread * math.sqrt(per_year) if spread > MINIMUM_SD else None
+
+
+def _closing_line_value(settled: pl.DataFrame) -> float | None:
+    """Stake-weighted mean of price taken over SP, less 1; positive is good for the bettor on either side."""
+    open_bets = settled.filter(
+        ~pl.col("price_kind").is_in(CLOSING_PRICE_KINDS)
+        & pl.col("closing_price").is_not_null()
+        & pl.col("matched_price").is_not_null()
+    )
+    if open_bets.is_empty():
+        return None
+    ratio = pl.col("matched_price") / pl.col("closing_price")
+    value = pl.when(pl.col("side") == "lay").then(1.0 / ratio - 1.0).otherwise(ratio - 1.0)
+    return float(open_bets.select((value * pl.col("stake")).sum() / pl.col("stake").sum()).item())
+
+
+def _priced(settled: pl.DataFrame) -> pl.DataFrame:
+    """Bets with what the null needs."""
+    return settled.filter(
+        pl.col("market_probability").is_not_null() & pl.col("matched_price").is_not_null() & (pl.col("stake") > 0)
+    )
+
+
+def _race_moments(settled: pl.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None:
+    """Mean, variance, third central moment of the profit, and turnover, per race, when one runner wins by the market's
+    odds."""
+    priced = _priced(settled)
+    if priced.is_empty():
+        return None
+    back = pl.col("side") == "back"
+    # Profit = base + pay-out of the winner: a back loses its stake and is paid stake * odds, a lay the reverse.
+    sign = pl.when(back).then(1.0).otherwise(-1.0)
+    pay = sign * pl.col("stake") * pl.col("matched_price")
+    p = pl.col("market_probability")
+    table = priced.group_by("race_key", maintain_order=True).agg(
+        (-sign * pl.col("stake")).sum().alias("base"),
+        (p * pay).sum().alias("m1"),
+        (p * pay**2).sum().alias("m2"),
+        (p * pay**3).sum().alias("m3"),
+        pl.col("stake").sum().alias("turnover"),
+    )
+    base, m1, m2, m3, turnover = (table.get_column(name).to_numpy() for name in ("base", "m1", "m2", "m3", "turnover"))
+    return base + m1, m2 - m1**2, m3 - 3.0 * m1 * m2 + 2.0 * m1**3, turnover
+
+
+def _group(by: str, buckets: Sequence[tuple[float, float]]) -> pl.Expr:
+    """Label of the group of each bet."""
+    if by == "price_band":
+        price = pl.col("decision_price")
+        label = pl.lit(None, dtype=pl.String)
+        for position, (low, high) in enumerate(buckets):
+            label = (
+                pl.when((price >= low) & (price < high))
+                .then(pl.lit(bucket_label(low, high, position)))
+                .otherwise(label)
+            )
+        return label.fill_null("other")
+    expressions = {
+        "year": pl.col("race_date").dt.year().cast(pl.String),
+        "month": pl.col("race_date").dt.strftime("%m"),
+        "year_month": pl.col("race_date").dt.strftime("%Y-%m"),
+        "code": pl.col("code"),
+        "course": pl.col("course"),
+        "race_class": pl.col("race_class").cast(pl.String),
+    }
+    if by not in expressions:
+        raise ValueError(f"breakdown: unknown dimension {by!r}; use {', '.join((*expressions, 'price_band'))}")
+    return expressions[by].fill_null("unknown")
+
+
+def bucket_label(low: float, high: float, position: int | None = None) -> str:
+    """Words of a price bucket, such as `5-8`; with a position it sorts as the buckets do."""
+    words = f"{low:g}+" if high > 1000 else (f"under {high:g}" if low <= 1.0 else f"{low:g}-{high:g}")
+    return words if position is None else f"{position + 1}: {words}"
+
+
+def _with_intervals(rows: pl.DataFrame, daily: pl.DataFrame, draws: int, seed: int) -> pl.DataFrame:
+    """Add ROI and its interval to the groups of one strategy, all from the same drawn days."""
+    _, day = np.unique(daily.get_column("race_date").to_numpy(), return_inverse=True)
+    position = daily.select("group").join(
+        rows.select("group").with_row_index("_row"), on="group", how="left", maintain_order="left"
+    )
+    column = position.get_column("_row").to_numpy().astype(np.int64)
+    groups, days = rows.height, int(day.max()) + 1
+    sums = np.zeros((days, 2 * groups))
+    np.add.at(sums, (day, column), daily.get_column("profit").to_numpy())
+    np.add.at(sums, (day, groups + column), daily.get_column("turnover").to_numpy())
+    drawn = resample(sums, draws, seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = np.where(drawn[:, groups:] > 0, drawn[:, :groups] / drawn[:, groups:], np.nan)
+    single = rows.get_column("days").to_numpy() < 2
+    # A group seen on few days is missed by some draws; its quantiles are over the draws that hold it.
+    ratios[:, single] = 0.0
+    low, high = np.nanquantile(ratios, [0.025, 0.975], axis=0)
+    return rows.with_columns(
+        (pl.col("profit") / pl.col("turnover")).alias("roi"),
+        pl.Series("roi_low", np.where(single, np.nan, low)).fill_nan(None),
+        pl.Series("roi_high", np.where(single, np.nan, high)).fill_nan(None),
+    )
+
+
+def _finite(value: float) -> float | None:
+    """None for what is not a number."""
+    return value if math.isfinite(value) else None
