@@ -137,3 +137,20 @@ class SimulatedDefault:
     races_per_year: int = 1500
     seed: int = 2026
     edge: float = 0.5
+
+
+@dataclass(frozen=True)
+class DecisionPrice:
+    """The price at which a bet is chosen.
+
+    Attributes:
+        kind: a price kind of core.prices.
+        is_closing: known at the off only; every table and figure that rests on it must say so.
+    """
+
+    kind: str
+    is_closing: bool
+
+
+DECISION_PRICE = DecisionPrice("sp", is_closing=True)
+"""Results files hold a full book for SP alone, so SP both chooses and settles, and every report carries the warning."""

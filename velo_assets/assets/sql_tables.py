@@ -5,54 +5,67 @@ Belongs here: the one way from SQL file to asset. Does not belong here: the SQL,
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import dagster as dg
+import duckdb
 
 from velo_assets.assets.builds import record
 from velo_assets.assets.dress import asset_key, rows_by_year, table_metadata
-from velo_assets.partitions import YEARLY, window_of
-from velo_assets.resources.data import WarehouseResource
+from velo_assets.partitions import YEARLY, Window, window_of
+from velo_assets.resources.data import DataRootResource, WarehouseResource
+from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import build_table
 from velo_assets.warehouse.sql_table import SqlTable, all_tables
 
-OWNERS = {"core": ["team:ingestion"], "features": ["team:features"], "market": ["team:modelling"]}
+OWNERS = {"core": ["team:ingestion"], "features": ["team:features"]}
+
+AfterBuild = Callable[[duckdb.DuckDBPyConnection, DataRoot, Window], dict[str, Any]]
+"""What follows a build of one table on the same connection; returns metadata."""
 
 
-def sql_assets(schema: str, code_version: str) -> list[dg.AssetsDefinition]:
+def sql_assets(
+    schema: str, code_version: str = "", after_build: Mapping[str, AfterBuild] | None = None
+) -> list[dg.AssetsDefinition]:
     """One asset for every SQL file of a layer.
 
     Args:
         schema: the layer, `core` or `features`.
         code_version: hash of Python code the SQL relies on (macros); joined to the hash of each file.
+        after_build: by table name.
     """
-    return [_sql_asset(table, code_version) for table in all_tables() if table.schema == schema]
+    hooks = after_build or {}
+    return [_sql_asset(table, code_version, hooks.get(table.name)) for table in all_tables() if table.schema == schema]
 
 
-def _sql_asset(table: SqlTable, code_version: str) -> dg.AssetsDefinition:
-    version = f"{table.code_version}-{code_version}"
-
+def _sql_asset(table: SqlTable, code_version: str, after_build: AfterBuild | None) -> dg.AssetsDefinition:
     @dg.asset(
         key=asset_key(table.name),
         deps=[asset_key(name) for name in table.dependencies if name != table.name],
         partitions_def=YEARLY,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=table.schema,
-        description=f"{table.header['description']}\n\n*Grain:* {table.header['grain']}. "
-        f"*Point in time:* {table.header['point in time']}. *Look-back:* {table.header['look-back']}.",
+        description=f"{table.header['description']}\n\n*Grain:* {table.header['grain']}\n\n"
+        f"*Point in time:* {table.header['point in time']}\n\n*Look-back:* {table.header['look-back']}",
         kinds={"duckdb", "sql"},
         owners=OWNERS[table.schema],
-        code_version=version,
+        code_version=f"{table.code_version}-{code_version}".strip("-"),
         metadata={"sql": dg.MetadataValue.md(f"```sql\n{table.text}\n```")},
     )
-    def build(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    def build(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
+    ) -> dg.MaterializeResult[None]:
         from velo_assets.warehouse.lineage import column_lineage
 
         window = window_of(context)
         with warehouse.get_connection() as connection:
             built = build_table(connection, table.name, window.start, window.end)
+            extra = after_build(connection, data_root.root(), window) if after_build else {}
             record(connection, context, window, built.rows)
             by_year = rows_by_year(connection, table.name)
         return dg.MaterializeResult(
-            metadata=table_metadata(built, table.columns, column_lineage(table.name), rows_by_year=by_year)
+            metadata=table_metadata(built, table.columns, column_lineage(table.name), rows_by_year=by_year, **extra)
         )
 
     return build

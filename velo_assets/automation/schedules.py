@@ -1,0 +1,33 @@
+"""Schedules: the nightly run and the weekly report, in the time of the racing day."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import dagster as dg
+
+from velo_assets.automation.jobs import nightly
+from velo_assets.partitions import range_tags
+from velo_assets.settings import TIMEZONE
+
+
+@dg.schedule(
+    job=nightly,
+    cron_schedule="0 2 * * *",
+    execution_timezone=TIMEZONE,
+    description="Every night at 02:00: land what has come, refresh, evaluate, decide, price today's cards.",
+)
+def nightly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One run for the years of yesterday (results) and today (cards), keyed by the day so that it runs once.
+
+    The clock strikes 02:00 twice when summer time ends; the key is the date, so the second stroke adds nothing.
+    """
+    today = context.scheduled_execution_time.date()
+    yesterday = today - timedelta(days=1)
+    return dg.RunRequest(
+        run_key=f"nightly-{today.isoformat()}",
+        tags={**range_tags(yesterday.year, today.year), "velo/race_day": yesterday.isoformat()},
+    )
+
+
+SCHEDULES = (nightly_schedule,)

@@ -1,0 +1,131 @@
+"""Sensors: files that arrive, results of predicted races, causes to retrain. All off until turned on in the UI.
+
+No sensor opens the warehouse: they read folders and metadata of materializations, and so never wait for a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from velo_assets.automation.instance import PROCESS_TAG
+from velo_assets.automation.jobs import evaluate, land, refresh, train
+from velo_assets.partitions import range_tags
+from velo_assets.resources.data import DataRootResource
+
+SETTLING_SECONDS = 5
+"""A file touched more recently is still being copied; the next look takes it."""
+
+INPUTS = ("raceform", "sectionals", "racecards", "betfair_sp", "betfair_streams")
+LANDING_KEYS = tuple(
+    dg.AssetKey(["landing", kind]) for kind in ("raceform", "sectionals", "racecards", "betfair_sp", "streams")
+)
+
+
+@dg.sensor(
+    job=land,
+    minimum_interval_seconds=30,
+    description="New or changed files in an input folder: land them.",
+)
+def new_files(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult | dg.SkipReason:
+    """Ask for one landing run per state of the input folders."""
+    root = data_root.root()
+    listing = _listing([root.path / name for name in INPUTS])
+    state = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+    if not listing or state == context.cursor:
+        return dg.SkipReason("No new files.")
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"land-{state}")], cursor=state)
+
+
+@dg.sensor(
+    job=refresh,
+    minimum_interval_seconds=30,
+    description="Files have landed: refresh from the earliest year they touch to the latest.",
+)
+def landed_years(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Ask for one refresh for all landings since the last look."""
+    seen = int(context.cursor or 0)
+    latest, years = seen, set[int]()
+    for key in LANDING_KEYS:
+        for record in context.instance.fetch_materializations(key, limit=20).records:
+            if record.storage_id <= seen:
+                continue
+            latest = max(latest, record.storage_id)
+            # `velo run` refreshes what it landed itself.
+            run = context.instance.get_run_by_id(record.run_id)
+            if run is None or PROCESS_TAG not in run.tags:
+                years |= set(_metadata(record, "years_touched") or [])
+    if not years:
+        return dg.SensorResult(
+            skip_reason=dg.SkipReason("Nothing landed that a refresh would need."), cursor=str(latest)
+        )
+    request = dg.RunRequest(run_key=f"refresh-{latest}", tags=range_tags(min(years), max(years)))
+    return dg.SensorResult(run_requests=[request], cursor=str(latest))
+
+
+@dg.asset_sensor(
+    asset_key=dg.AssetKey(["core", "results"]),
+    job=evaluate,
+    minimum_interval_seconds=60,
+    description="Results have been built for races that were predicted: evaluate the predictions.",
+)
+def results_of_predicted_races(
+    context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Evaluate once per materialization of the results, outside runs that evaluate anyway."""
+    run = context.instance.get_run_by_id(asset_event.run_id)
+    if run is not None and run.job_name in ("nightly", "refresh"):
+        yield dg.SkipReason(f"The {run.job_name} run evaluates by itself.")
+        return
+    predicted = context.instance.get_latest_materialization_event(dg.AssetKey(["serving", "predictions"]))
+    if predicted is None:
+        yield dg.SkipReason("No race has been predicted yet.")
+        return
+    year = (asset_event.dagster_event and asset_event.dagster_event.partition) or str(datetime.now(UTC).year)
+    yield dg.RunRequest(run_key=f"evaluate-{asset_event.run_id}", partition_key=year)
+
+
+@dg.sensor(
+    job=train,
+    minimum_interval_seconds=60,
+    description="The retrain decision says yes: train a challenger; the promotion gate decides what becomes of it.",
+)
+def retrain_when_asked(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Ask for one training run per decision to retrain."""
+    records = context.instance.fetch_materializations(dg.AssetKey(["monitoring", "retrain_decision"]), limit=1).records
+    if not records or str(records[0].storage_id) == context.cursor:
+        return dg.SkipReason("No new decision.")
+    cursor = str(records[0].storage_id)
+    if not _metadata(records[0], "retrain"):
+        return dg.SensorResult(skip_reason=dg.SkipReason("The decision was to keep the champion."), cursor=cursor)
+    year = int(_metadata(records[0], "year") or datetime.now(UTC).year)
+    request = dg.RunRequest(run_key=f"retrain-{cursor}", tags=range_tags(year, year))
+    return dg.SensorResult(run_requests=[request], cursor=cursor)
+
+
+SENSORS = (new_files, landed_years, results_of_predicted_races, retrain_when_asked)
+
+
+def _listing(folders: list[Path]) -> list[tuple[str, int, int]]:
+    """Path, size and time of every settled file."""
+    now = datetime.now(UTC).timestamp()
+    listing = []
+    for folder in folders:
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+            if path.name.startswith((".", "README")) or not path.is_file():
+                continue
+            stat = path.stat()
+            if now - stat.st_mtime >= SETTLING_SECONDS:
+                listing.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return listing
+
+
+def _metadata(record: dg.EventLogRecord, name: str) -> object:
+    materialization = record.asset_materialization
+    entry = materialization.metadata.get(name) if materialization else None
+    return entry.value if entry is not None else None
