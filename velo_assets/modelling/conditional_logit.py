@@ -1,0 +1,406 @@
+"""Linear conditional logit: the likelihood with analytic gradient and Hessian, and a model over a feature table.
+
+Belongs here: choice stages (winner only, or the exploded logit over the first places), maximum likelihood with standard
+errors, and `LinearLogit`, which learns scaling and the treatment of missing values on its training rows. Not here: what
+the features mean.
+
+Sources: McFadden (1974), conditional logit; Plackett (1975) and Chapman and Staelin (1982), the exploded logit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from velo_assets.modelling.guards import TooFewRacesError
+from velo_assets.modelling.races import BoolArray, FloatArray, Races, race_sum
+
+CLIP_SCALES = 5.0
+"""Standardised values are held within +-5 robust scales: one absurd layoff must not decide a linear score."""
+
+INDICATOR_RATES = (0.01, 0.99)
+"""A missing-value indicator is added when the training null rate lies between these; outside it would be a constant."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One choice of an exploded logit: who comes k-th among those not yet placed.
+
+    Attributes:
+        alive: `(runners,)` 1 for runners still to be chosen from, else 0.
+        target: `(runners,)` share of the choice (dead-heaters split it), times the race's weight.
+        weight: `(races,)` weight of this choice in the likelihood; 0 where the place is unknown.
+    """
+
+    alive: FloatArray
+    target: FloatArray
+    weight: FloatArray
+
+
+def choice_stages(
+    races: Races,
+    position: FloatArray | None = None,
+    place_weights: Sequence[float] = (),
+    race_weight: FloatArray | None = None,
+) -> tuple[Stage, ...]:
+    """Choices that the likelihood multiplies: the winner, then optionally the following places.
+
+    Args:
+        races: settled races.
+        position: `(runners,)` finishing position, NaN for non-finishers; needed with `place_weights`.
+        place_weights: weight of the choice of the second, third, ... place relative to the winner's.
+        race_weight: `(races,)` weight of each race (time decay); all 1 when None.
+
+    Returns:
+        One stage per place. A place that is dead-heated away or unknown weighs 0 in its race.
+    """
+    weight = np.ones(len(races)) if race_weight is None else race_weight
+    stages = [Stage(np.ones(races.runners), races.win_share * np.repeat(weight, races.field_size), weight)]
+    if position is None:
+        return tuple(stages)
+    place = np.where(np.isnan(position), np.inf, position)
+    place = np.where(races.win_share > 0, 1.0, place)
+    for rank, place_weight in enumerate(place_weights, start=2):
+        chosen = (place == rank).astype(np.float64)
+        alive = (place >= rank).astype(np.float64)
+        count = race_sum(chosen, races.race_starts)
+        left = race_sum(alive, races.race_starts)
+        placed_before = races.field_size - left
+        known = (count > 0) & (left > count) & (placed_before >= rank - 1)
+        stage_weight = np.where(known, place_weight * weight, 0.0)
+        share = stage_weight / np.maximum(count, 1.0)
+        stages.append(Stage(alive, chosen * np.repeat(share, races.field_size), stage_weight))
+    return tuple(stages)
+
+
+def subset_stages(stages: Sequence[Stage], race_mask: BoolArray, runner_mask: BoolArray) -> tuple[Stage, ...]:
+    """The same choices for some of the races.
+
+    Args:
+        stages: choices of all races.
+        race_mask: `(races,)` races kept.
+        runner_mask: `(runners,)` their runners.
+    """
+    return tuple(Stage(s.alive[runner_mask], s.target[runner_mask], s.weight[race_mask]) for s in stages)
+
+
+def stage_probabilities(scores: FloatArray, races: Races, stages: Sequence[Stage]) -> list[FloatArray]:
+    """Probability of every runner in every stage, 0 for runners already placed: a list of `(runners,)`."""
+    top = np.maximum.reduceat(scores, races.race_starts)
+    weights = np.exp(scores - np.repeat(top, races.field_size))
+    result = []
+    for stage in stages:
+        alive = weights * stage.alive
+        total = np.maximum(np.add.reduceat(alive, races.race_starts), 1e-300)
+        result.append(alive / np.repeat(total, races.field_size))
+    return result
+
+
+class ChoiceLikelihood:
+    """Mean negative log-likelihood of `scores = offset + design @ coefficients`, with ridge, gradient and Hessian.
+
+    Args:
+        design: `(runners, columns)`.
+        races: the runners' races, settled.
+        stages: choices; the winner only when None.
+        offset: `(runners,)` fixed part of the score; 0 when None.
+        ridge: `(columns,)` or scalar penalty `ridge/2 * (b - prior)^2`, in units of log-likelihood (not of its mean).
+        prior: `(columns,)` or scalar centre of the penalty.
+    """
+
+    def __init__(
+        self,
+        design: FloatArray,
+        races: Races,
+        stages: Sequence[Stage] | None = None,
+        offset: FloatArray | None = None,
+        ridge: FloatArray | float = 0.0,
+        prior: FloatArray | float = 0.0,
+    ) -> None:
+        self.design = design
+        self.races = races
+        self.stages = tuple(stages) if stages is not None else choice_stages(races)
+        self.offset = np.zeros(races.runners) if offset is None else offset
+        self.ridge = np.broadcast_to(np.asarray(ridge, dtype=np.float64), (design.shape[1],))
+        self.prior = np.broadcast_to(np.asarray(prior, dtype=np.float64), (design.shape[1],))
+        self.scale = max(float(self.stages[0].weight.sum()), 1.0)
+        self._target = _total([stage.target for stage in self.stages])
+        self._at: FloatArray | None = None
+        self._probabilities: list[FloatArray] = []
+
+    def _probabilities_at(self, coefficients: FloatArray) -> list[FloatArray]:
+        if self._at is None or not np.array_equal(self._at, coefficients):
+            self._probabilities = stage_probabilities(self.offset + self.design @ coefficients, self.races, self.stages)
+            self._at = coefficients.copy()
+        return self._probabilities
+
+    def log_likelihood(self, coefficients: FloatArray) -> float:
+        """Log-likelihood without the penalty, summed over races."""
+        total = 0.0
+        for stage, probability in zip(self.stages, self._probabilities_at(coefficients), strict=True):
+            chosen = stage.target > 0
+            total += float(stage.target[chosen] @ np.log(np.maximum(probability[chosen], 1e-300)))
+        return total
+
+    def value(self, coefficients: FloatArray) -> float:
+        """Penalised negative log-likelihood per race."""
+        penalty = 0.5 * float(self.ridge @ (coefficients - self.prior) ** 2)
+        return (penalty - self.log_likelihood(coefficients)) / self.scale
+
+    def _expected(self, coefficients: FloatArray) -> FloatArray:
+        return _total(
+            [
+                probability * np.repeat(stage.weight, self.races.field_size)
+                for stage, probability in zip(self.stages, self._probabilities_at(coefficients), strict=True)
+            ]
+        )
+
+    def gradient(self, coefficients: FloatArray) -> FloatArray:
+        """Gradient of `value`: `(columns,)`."""
+        residual = self._expected(coefficients) - self._target
+        gradient: FloatArray = (residual @ self.design + self.ridge * (coefficients - self.prior)) / self.scale
+        return gradient
+
+    def hessian(self, coefficients: FloatArray) -> FloatArray:
+        """Hessian of `value`: `(columns, columns)`."""
+        expected = self._expected(coefficients)
+        total: FloatArray = self.design.T @ (self.design * expected[:, None])
+        for stage, probability in zip(self.stages, self._probabilities_at(coefficients), strict=True):
+            means = race_sum(self.design * probability[:, None], self.races.race_starts)
+            total -= means.T @ (means * stage.weight[:, None])
+        penalised: FloatArray = (total + np.diag(self.ridge)) / self.scale
+        return penalised
+
+    def race_gradients(self, coefficients: FloatArray) -> FloatArray:
+        """Score of each race without the penalty, `(races, columns)`: what a sandwich covariance needs."""
+        residual = self._expected(coefficients) - self._target
+        return race_sum(self.design * residual[:, None], self.races.race_starts)
+
+
+@dataclass(frozen=True, eq=False)
+class LogitFit:
+    """A maximum of `ChoiceLikelihood`.
+
+    Attributes:
+        coefficients: `(columns,)`.
+        covariance: `(columns, columns)`: inverse Hessian; with several stages the race-clustered sandwich, because the
+            weighted places of one race are not independent observations.
+        log_likelihood: at the maximum, without penalty, summed over races.
+        races: number of races fitted.
+    """
+
+    coefficients: FloatArray
+    covariance: FloatArray
+    log_likelihood: float
+    races: int
+
+    @property
+    def standard_errors(self) -> FloatArray:
+        """`(columns,)` square roots of the covariance's diagonal."""
+        return np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
+
+
+def maximise(likelihood: ChoiceLikelihood, start: FloatArray | None = None) -> LogitFit:
+    """Maximum likelihood by a trust-region Newton method; L-BFGS when the Hessian is too flat for it.
+
+    Args:
+        likelihood: what to maximise.
+        start: `(columns,)` first guess; the prior when None.
+
+    Returns:
+        The fit with its covariance.
+
+    Raises:
+        TooFewRacesError: there is no race.
+        ArithmeticError: no finite maximum was found (a column separates winners perfectly, or is not finite).
+    """
+    from scipy.optimize import minimize
+
+    if len(likelihood.races) == 0:
+        raise TooFewRacesError("conditional logit: no settled race to fit on")
+    guess = np.array(likelihood.prior if start is None else start, dtype=np.float64)
+    if not np.isfinite(likelihood.design).all() or not np.isfinite(likelihood.offset).all():
+        raise ArithmeticError(
+            "conditional logit: the design or the offset holds NaN or infinity; fill missing values first"
+        )
+    solution = minimize(
+        likelihood.value,
+        guess,
+        jac=likelihood.gradient,
+        hess=likelihood.hessian,
+        method="trust-exact",
+        options={"gtol": 1e-8, "maxiter": 200},
+    )
+    if np.abs(likelihood.gradient(solution.x)).max(initial=0.0) > 1e-5:
+        solution = minimize(likelihood.value, solution.x, jac=likelihood.gradient, method="L-BFGS-B")
+    coefficients = np.asarray(solution.x, dtype=np.float64)
+    gradient = likelihood.gradient(coefficients)
+    if not np.isfinite(coefficients).all() or np.abs(gradient).max(initial=0.0) > 1e-3:
+        raise ArithmeticError(
+            "conditional logit: no finite maximum; a column separates winners from losers, or columns are collinear: "
+            "add ridge or drop the column"
+        )
+    inverse = np.linalg.pinv(likelihood.hessian(coefficients) * likelihood.scale, hermitian=True).astype(np.float64)
+    if len(likelihood.stages) > 1:
+        scores = likelihood.race_gradients(coefficients)
+        inverse = inverse @ (scores.T @ scores) @ inverse
+    return LogitFit(coefficients, inverse, likelihood.log_likelihood(coefficients), len(likelihood.races))
+
+
+@dataclass(frozen=True, eq=False)
+class LinearLogit:
+    """Conditional logit over a feature table, with scaling and missing-value rules learned on training rows.
+
+    A missing value takes the mean of its race's known values (no information about the order of the runners); where
+    missing values are common an indicator column says so. Values are centred on the training median, scaled by the
+    training standard deviation and held within `CLIP_SCALES`.
+
+    Attributes:
+        features: names of the input columns, in order.
+        centre_: `(features,)` training medians.
+        scale_: `(features,)` training standard deviations; 0 marks a feature that is constant and ignored.
+        indicators_: positions of the features that have a missing-value indicator.
+        coefficients_: `(features + indicators,)` on the scaled columns.
+        covariance_: their covariance.
+    """
+
+    features: tuple[str, ...]
+    centre_: FloatArray
+    scale_: FloatArray
+    indicators_: tuple[int, ...]
+    coefficients_: FloatArray
+    covariance_: FloatArray
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the coefficients: the features, then `missing(feature)`."""
+        return (*self.features, *(f"missing({self.features[index]})" for index in self.indicators_))
+
+    @property
+    def standard_errors_(self) -> FloatArray:
+        """`(features + indicators,)`."""
+        return np.sqrt(np.maximum(np.diag(self.covariance_), 0.0))
+
+    @classmethod
+    def fit(
+        cls,
+        matrix: NDArray[np.float32],
+        races: Races,
+        features: Sequence[str],
+        *,
+        ridge: float = 1.0,
+        offset: FloatArray | None = None,
+        stages: Sequence[Stage] | None = None,
+    ) -> LinearLogit:
+        """Learn scaling, then coefficients.
+
+        Args:
+            matrix: `(runners, features)`, NaN where missing.
+            races: the runners' races, settled.
+            features: column names.
+            ridge: penalty `ridge/2 * b^2` on each scaled coefficient, in units of log-likelihood.
+            offset: `(runners,)` fixed part of the score, such as log p_market.
+            stages: choices; the winner only when None.
+
+        Raises:
+            ArithmeticError: no finite maximum.
+        """
+        count = len(features)
+        centre, scale, null_rate = np.zeros(count), np.zeros(count), np.ones(count)
+        for position in range(count):
+            known = matrix[:, position][np.isfinite(matrix[:, position])].astype(np.float64)
+            null_rate[position] = 1.0 - len(known) / max(len(matrix), 1)
+            if len(known) > 1:
+                centre[position], scale[position] = np.median(known), known.std()
+        scale[scale < 1e-9 * (1.0 + np.abs(centre))] = 0.0
+        low, high = INDICATOR_RATES
+        indicators = tuple(int(i) for i in np.flatnonzero((null_rate > low) & (null_rate < high)))
+        blank = cls(tuple(features), centre, scale, indicators, np.zeros(0), np.zeros((0, 0)))
+        fit = maximise(ChoiceLikelihood(blank.design(matrix, races), races, stages, offset, ridge))
+        return cls(tuple(features), centre, scale, indicators, fit.coefficients, fit.covariance)
+
+    def design(self, matrix: NDArray[np.float32], races: Races) -> FloatArray:
+        """Scaled columns and indicators, `(runners, features + indicators)`, without missing values."""
+        missing = ~np.isfinite(matrix)
+        design = np.empty((len(matrix), len(self.features) + len(self.indicators_)))
+        for position in range(len(self.features)):
+            if self.scale_[position] == 0.0:
+                design[:, position] = 0.0
+                continue
+            column = (matrix[:, position].astype(np.float64) - self.centre_[position]) / self.scale_[position]
+            column = np.clip(column, -CLIP_SCALES, CLIP_SCALES)
+            gap = missing[:, position]
+            if gap.any():
+                column = fill_with_race_mean(column, gap, races)
+            design[:, position] = column
+        for extra, position in enumerate(self.indicators_, start=len(self.features)):
+            design[:, extra] = missing[:, position]
+        return design
+
+    def score(self, matrix: NDArray[np.float32], races: Races) -> FloatArray:
+        """Linear score of each runner, `(runners,)`, without the offset."""
+        score: FloatArray = self.design(matrix, races) @ self.coefficients_
+        return score
+
+    def score_standard_error(self, matrix: NDArray[np.float32], races: Races) -> FloatArray:
+        """Standard error of the score relative to its race's mean score, `(runners,)`.
+
+        Only differences within a race are identified, so the design is centred by race first.
+        """
+        design = self.design(matrix, races)
+        means = race_sum(design, races.race_starts) / races.field_size[:, None]
+        design -= np.repeat(means, races.field_size, axis=0)
+        variance: FloatArray = np.einsum("ij,ij->i", design @ self.covariance_, design)
+        return np.sqrt(np.maximum(variance, 0.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {
+            "features": list(self.features),
+            "centre": self.centre_.tolist(),
+            "scale": self.scale_.tolist(),
+            "indicators": list(self.indicators_),
+            "coefficients": self.coefficients_.tolist(),
+            "covariance": self.covariance_.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> LinearLogit:
+        """Inverse of `to_dict`."""
+        return cls(
+            tuple(stored["features"]),
+            np.asarray(stored["centre"], dtype=np.float64),
+            np.asarray(stored["scale"], dtype=np.float64),
+            tuple(stored["indicators"]),
+            np.asarray(stored["coefficients"], dtype=np.float64),
+            np.asarray(stored["covariance"], dtype=np.float64),
+        )
+
+
+def _total(arrays: Sequence[FloatArray]) -> FloatArray:
+    total = np.zeros_like(arrays[0])
+    for array in arrays:
+        total += array
+    return total
+
+
+def fill_with_race_mean(column: FloatArray, gap: BoolArray, races: Races) -> FloatArray:
+    """Replace missing values by the mean of the race's known ones, 0 where the whole race is missing.
+
+    Args:
+        column: `(runners,)` values.
+        gap: `(runners,)` where they are missing.
+        races: the runners' races.
+
+    Returns:
+        `(runners,)` without missing values.
+    """
+    known = np.where(gap, 0.0, column)
+    count = race_sum((~gap).astype(np.float64), races.race_starts)
+    mean = race_sum(known, races.race_starts) / np.maximum(count, 1.0)
+    filled: FloatArray = np.where(gap, np.repeat(mean, races.field_size), known)
+    return filled

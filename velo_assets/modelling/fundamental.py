@@ -1,0 +1,410 @@
+"""SQPE: the price-free fundamental model, trees and a linear conditional logit on the same races, and their mix.
+
+Belongs here: fitting one fold's model, its prediction, its storage as LightGBM text and JSON. Not here: which races
+belong to a fold, and anything that reads a price.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from velo_assets.modelling.conditional_logit import (
+    ChoiceLikelihood,
+    LinearLogit,
+    Stage,
+    choice_stages,
+    maximise,
+    subset_stages,
+)
+from velo_assets.modelling.guards import (
+    TooFewRacesError,
+    require_columns,
+    require_earlier,
+    require_not_trained_on,
+    require_races,
+)
+from velo_assets.modelling.races import (
+    KEYS,
+    BoolArray,
+    FloatArray,
+    Races,
+    feature_matrix,
+    settled_frame,
+)
+from velo_assets.modelling.softmax import Boosted, BoosterSettings, boost, boost_until, with_rounds
+
+
+@dataclass(frozen=True)
+class FundamentalSettings:
+    """How one fold's fundamental model is trained.
+
+    Attributes:
+        booster: the trees.
+        seeds: one set of trees each; scores are averaged.
+        ridge: penalty on the linear model's scaled coefficients.
+        place_weights: weight of the second, third, ... place in the exploded logit; a place tells nearly as much about
+            ability as a win, and there are few races.
+        half_life_years: a race this much older counts half; None: all count the same.
+        inner_share: share of the latest training races that stop the trees and set the mix.
+        inner_races: at most this many training races before the inner split are used to find the number of rounds.
+        linear_races: the linear model uses at most this many of the latest races; with more, its errors are below .02.
+        min_races: fewest settled races.
+        relative: add to each feature its distance from the race's mean, which trees can't form themselves.
+        embargo_days: days before the cutoff that are not used.
+    """
+
+    booster: BoosterSettings = field(default_factory=BoosterSettings)
+    seeds: tuple[int, ...] = (11, 23)
+    ridge: float = 10.0
+    place_weights: tuple[float, ...] = (0.7, 0.5)
+    half_life_years: float | None = None
+    inner_share: float = 0.2
+    inner_races: int = 40_000
+    linear_races: int = 40_000
+    min_races: int = 500
+    relative: bool = True
+    embargo_days: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class FundamentalModel:
+    """A fitted fundamental model.
+
+    Attributes:
+        features: input columns, in order.
+        cutoff: first day it may score; it has seen nothing from `cutoff - embargo_days` on.
+        train_start: first training day.
+        train_end: last training day.
+        train_races: settled training races.
+        relative: whether trees see distances from the race mean.
+        trees_: the boosted trees.
+        linear_: the linear conditional logit.
+        mix_: weights of the tree score and of the linear score, by maximum likelihood on the later inner races.
+        inner_: R2 on those races of the trees, the linear model and their mix, and their number.
+        inner_predictions_: out-of-sample scores of the later inner races (by models of the earlier ones); not stored.
+    """
+
+    features: tuple[str, ...]
+    cutoff: date
+    train_start: date
+    train_end: date
+    train_races: int
+    relative: bool
+    trees_: Boosted
+    linear_: LinearLogit
+    mix_: tuple[float, float]
+    inner_: dict[str, float]
+    inner_predictions_: pl.DataFrame | None = None
+
+    @property
+    def model_hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of everything that decides its predictions."""
+        content = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256((content + "".join(self.trees_.texts_)).encode()).hexdigest()[:16]
+
+    def score(self, frame: pl.DataFrame) -> FloatArray:
+        """Log f up to a constant per race, `(runners,)`.
+
+        Args:
+            frame: runners sorted by `KEYS`, with the features.
+
+        Raises:
+            MissingFeatureError: a feature is missing.
+        """
+        races = Races.from_frame(frame)
+        matrix = feature_matrix(frame, self.features)
+        trees, linear = self.mix_
+        score = np.zeros(frame.height)
+        if trees:
+            score += trees * self.trees_.score(tree_matrix(matrix, races, self.relative))
+        if linear:
+            score += linear * self.linear_.score(matrix, races)
+        return score
+
+    def predict(self, frame: pl.DataFrame, fold: int) -> pl.DataFrame:
+        """Out-of-sample predictions of one fold.
+
+        Args:
+            frame: runners sorted by `KEYS`, all on or after the cutoff; results are not needed.
+            fold: number written beside every prediction.
+
+        Returns:
+            `race_date, race_key, runner_key, fold, cutoff, score, fundamental_probability, model_hash`.
+
+        Raises:
+            LookAheadError: a row is earlier than the cutoff, so the model may have trained on it.
+            MissingFeatureError: a feature is missing.
+        """
+        require_columns(frame, KEYS, "fundamental")
+        require_not_trained_on(frame, self.cutoff, "fundamental")
+        races = Races.from_frame(frame)
+        score = self.score(frame) if frame.height else np.zeros(0)
+        probability = races.softmax(score)
+        return frame.select(*KEYS).with_columns(
+            pl.lit(fold, dtype=pl.Int32).alias("fold"),
+            pl.lit(self.cutoff, dtype=pl.Date).alias("cutoff"),
+            pl.Series("score", np.log(np.maximum(probability, 1e-300))),
+            pl.Series("fundamental_probability", probability),
+            pl.lit(self.model_hash).alias("model_hash"),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, without the trees' texts."""
+        return {
+            "kind": "fundamental",
+            "features": list(self.features),
+            "cutoff": self.cutoff.isoformat(),
+            "train_start": self.train_start.isoformat(),
+            "train_end": self.train_end.isoformat(),
+            "train_races": self.train_races,
+            "relative": self.relative,
+            "rounds": self.trees_.rounds_,
+            "linear": self.linear_.to_dict(),
+            "mix": list(self.mix_),
+            "inner": self.inner_,
+        }
+
+    def texts(self) -> dict[str, str]:
+        """Files of the stored model by name: one JSON and one LightGBM text per seed."""
+        files = {f"trees_{position}.txt": text for position, text in enumerate(self.trees_.texts_)}
+        return {"fundamental.json": json.dumps(self.to_dict(), indent=1), **files}
+
+    def save(self, folder: Path) -> None:
+        """Write `texts()` into a folder, which is made."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in self.texts().items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> FundamentalModel:
+        """Inverse of `save`, without the inner predictions.
+
+        Raises:
+            FileNotFoundError: the folder lacks `fundamental.json`.
+        """
+        stored = json.loads((folder / "fundamental.json").read_text(encoding="utf-8"))
+        paths = sorted(folder.glob("trees_*.txt"), key=lambda path: int(path.stem.split("_")[1]))
+        texts = tuple(path.read_text(encoding="utf-8") for path in paths)
+        return cls(
+            tuple(stored["features"]),
+            date.fromisoformat(stored["cutoff"]),
+            date.fromisoformat(stored["train_start"]),
+            date.fromisoformat(stored["train_end"]),
+            stored["train_races"],
+            stored["relative"],
+            Boosted(texts, stored["rounds"]),
+            LinearLogit.from_dict(stored["linear"]),
+            (stored["mix"][0], stored["mix"][1]),
+            stored["inner"],
+        )
+
+
+def fit_fundamental(
+    train: pl.DataFrame,
+    features: Sequence[str],
+    cutoff: date,
+    settings: FundamentalSettings | None = None,
+) -> FundamentalModel:
+    """Train one fold's model: rounds and mix on the later inner races, then both parts again on all of them.
+
+    The inner races are the last `inner_share` of the training races, cut between days. Trees and linear model are
+    fitted on the days before and scored on them; early stopping and the two mix weights use these scores. A part whose
+    weight comes out at or below 0 is dropped and the other's weight fitted alone.
+
+    Args:
+        train: runners before the cutoff with `KEYS`, `win_share`, the features and, where known, `position`.
+        features: price-free columns known before the off.
+        cutoff: first day of the scored fold.
+        settings: defaults when None.
+
+    Raises:
+        LookAheadError: training rows reach into the embargo or the fold.
+        MissingFeatureError: a feature is missing.
+        TooFewRacesError: fewer than `min_races` settled races, or too few days to split.
+    """
+    settings = settings or FundamentalSettings()
+    require_columns(train, (*KEYS, "win_share", *features), "fundamental")
+    require_earlier(train, cutoff, settings.embargo_days, "fundamental")
+    frame = settled_frame(train)
+    races = Races.from_frame(frame)
+    require_races(len(races), settings.min_races, f"fundamental, cutoff {cutoff}")
+    matrix = feature_matrix(frame, features)
+    trees_matrix = tree_matrix(matrix, races, settings.relative)
+    names = tree_features(features, settings.relative)
+    stages = choice_stages(races, _position(frame), settings.place_weights, _race_weight(races, settings))
+
+    later = inner_later(races, settings.inner_share)
+    window = later | _latest(~later, settings.inner_races)
+    in_window = races.runner_mask(window)
+    inner_races = races.subset(window)
+    inner_stages = subset_stages(stages, window, in_window)
+    inner_later_races = later[window]
+    inner_trees, tree_score = boost_until(
+        trees_matrix[in_window],
+        inner_races,
+        inner_stages,
+        inner_later_races,
+        names,
+        settings.booster,
+        settings.seeds,
+    )
+    late_runners = inner_races.runner_mask(inner_later_races)
+    late = inner_races.subset(inner_later_races)
+    inner_linear = _fit_linear(
+        matrix[in_window][~late_runners],
+        inner_races.subset(~inner_later_races),
+        subset_stages(inner_stages, ~inner_later_races, ~late_runners),
+        features,
+        settings,
+    )
+    linear_score = inner_linear.score(matrix[in_window][late_runners], late)
+    mix = mix_weights(tree_score[late_runners], linear_score, late)
+    mixed = mix[0] * tree_score[late_runners] + mix[1] * linear_score
+    inner = {
+        "r2_trees": late.r2(late.softmax(tree_score[late_runners])),
+        "r2_linear": late.r2(late.softmax(linear_score)),
+        "r2_mix": late.r2(late.softmax(mixed)),
+        "races": float(len(late)),
+    }
+    inner_rows = frame.filter(pl.Series(in_window)).filter(pl.Series(late_runners)).select(*KEYS)
+    inner_predictions = inner_rows.with_columns(pl.Series("score", np.log(np.maximum(late.softmax(mixed), 1e-300))))
+
+    rounds = max(inner_trees.rounds_, 1)
+    trees = boost(trees_matrix, races, stages, names, with_rounds(settings.booster, rounds), settings.seeds)
+    linear = _fit_linear(matrix, races, stages, features, settings)
+    return FundamentalModel(
+        tuple(features),
+        cutoff,
+        _day(races.race_date[0]),
+        _day(races.race_date[-1]),
+        len(races),
+        settings.relative,
+        trees,
+        linear,
+        mix,
+        inner,
+        inner_predictions,
+    )
+
+
+def mix_weights(tree_score: FloatArray, linear_score: FloatArray, races: Races) -> tuple[float, float]:
+    """Weights of two scores by maximum likelihood, neither below 0.
+
+    Args:
+        tree_score: `(runners,)`.
+        linear_score: `(runners,)`.
+        races: their races, settled.
+
+    Returns:
+        Weights of the trees and of the linear model.
+    """
+    usable = [position for position, score in enumerate((tree_score, linear_score)) if np.ptp(score) > 0]
+    columns = np.column_stack((tree_score, linear_score))
+    while usable:
+        # a unit ridge towards an equal mix keeps two nearly collinear scores from taking opposite signs by chance
+        fit = maximise(ChoiceLikelihood(columns[:, usable], races, ridge=1.0, prior=1.0 / len(usable)))
+        worst = int(np.argmin(fit.coefficients))
+        if fit.coefficients[worst] > 0:
+            weights = np.zeros(2)
+            weights[usable] = fit.coefficients
+            return float(weights[0]), float(weights[1])
+        del usable[worst]
+    return 0.0, 0.0
+
+
+def tree_matrix(matrix: NDArray[np.float32], races: Races, relative: bool) -> NDArray[np.float32]:
+    """Columns the trees see: the features and, with `relative`, their distance from the race's mean.
+
+    Args:
+        matrix: `(runners, features)`.
+        races: the runners' races.
+        relative: whether to add the distances.
+
+    Returns:
+        `(runners, features)` or `(runners, 2 * features)`; a missing value stays NaN in both halves.
+    """
+    if not relative:
+        return matrix
+    count = matrix.shape[1]
+    wide = np.empty((len(matrix), 2 * count), dtype=np.float32, order="F")
+    wide[:, :count] = matrix
+    for position in range(count):
+        column = matrix[:, position]
+        known = np.isfinite(column)
+        total = np.add.reduceat(np.where(known, column, 0.0), races.race_starts, dtype=np.float64)
+        seen = np.add.reduceat(known.astype(np.float64), races.race_starts)
+        mean = total / np.maximum(seen, 1.0)
+        wide[:, count + position] = column - np.repeat(mean, races.field_size).astype(np.float32)
+    return wide
+
+
+def tree_features(features: Sequence[str], relative: bool) -> tuple[str, ...]:
+    """Names of `tree_matrix`'s columns."""
+    return (*features, *(f"{name}_against_field" for name in features)) if relative else tuple(features)
+
+
+def inner_later(races: Races, share: float) -> BoolArray:
+    """`(races,)` mask of the last `share` of the races, cut between days.
+
+    Raises:
+        TooFewRacesError: all races are on one day.
+    """
+    cut = races.race_date[min(int(len(races) * (1.0 - share)), len(races) - 1)]
+    later: BoolArray = races.race_date >= cut
+    if later.all() or not later.any():
+        raise TooFewRacesError(
+            "inner split: the training races lie on too few days to keep the last ones apart; add earlier days"
+        )
+    return later
+
+
+def _position(frame: pl.DataFrame) -> FloatArray | None:
+    if "position" not in frame.columns:
+        return None
+    return frame.get_column("position").cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
+
+
+def _race_weight(races: Races, settings: FundamentalSettings) -> FloatArray | None:
+    if settings.half_life_years is None:
+        return None
+    age_years = (races.race_date[-1] - races.race_date).astype(np.float64) / 365.25
+    return np.asarray(0.5 ** (age_years / settings.half_life_years), dtype=np.float64)
+
+
+def _fit_linear(
+    matrix: NDArray[np.float32],
+    races: Races,
+    stages: Sequence[Stage],
+    features: Sequence[str],
+    settings: FundamentalSettings,
+) -> LinearLogit:
+    latest = _latest(np.ones(len(races), dtype=bool), settings.linear_races)
+    rows = races.runner_mask(latest)
+    return LinearLogit.fit(
+        matrix[rows],
+        races.subset(latest),
+        features,
+        ridge=settings.ridge,
+        stages=subset_stages(stages, latest, rows),
+    )
+
+
+def _latest(mask: BoolArray, count: int) -> BoolArray:
+    chosen = np.zeros(len(mask), dtype=bool)
+    chosen[np.flatnonzero(mask)[-count:]] = True
+    return chosen
+
+
+def _day(value: np.datetime64) -> date:
+    day: date = value.astype("datetime64[D]").item()
+    return day

@@ -1,0 +1,308 @@
+"""LightGBM with the race softmax as its objective.
+
+Belongs here: the custom objective (gradient p - y, Hessian p(1 - p)) with offsets, exploded places and restriction to
+some runners, early stopping on later races, seed averages, and models as LightGBM text. Not here: which features, which
+folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from velo_assets.modelling.conditional_logit import Stage, stage_probabilities, subset_stages
+from velo_assets.modelling.races import BoolArray, FloatArray, Races, race_sum
+
+THREADS = 2
+"""Trees are grown on two threads everywhere, so that the same data and seed give the same sums in the same order."""
+
+FIXED_PARAMETERS = {"deterministic": True, "force_row_wise": True, "num_threads": THREADS, "verbosity": -1}
+"""Shared by every data set and booster. The row-wise layout is forced: LightGBM would else choose one by timing it."""
+
+
+@dataclass(frozen=True)
+class BoosterSettings:
+    """Hyper-parameters of the trees.
+
+    Attributes:
+        rounds: most boosting rounds; early stopping usually takes fewer.
+        learning_rate: shrinkage of each tree.
+        num_leaves: leaves per tree.
+        min_data_in_leaf: runners per leaf; wins are 1 in 10, so a leaf needs hundreds of runners to know its rate.
+        lambda_l2: ridge on leaf values.
+        feature_fraction: share of features offered to each tree.
+        bagging_fraction: share of runners offered to each tree.
+        max_bin: histogram bins per feature.
+        early_stopping_rounds: rounds without gain on the later races before stopping.
+        monotone: constraint by feature name, 1 rising or -1 falling.
+    """
+
+    rounds: int = 250
+    learning_rate: float = 0.06
+    num_leaves: int = 12
+    min_data_in_leaf: int = 200
+    lambda_l2: float = 10.0
+    feature_fraction: float = 0.4
+    bagging_fraction: float = 0.8
+    max_bin: int = 63
+    early_stopping_rounds: int = 25
+    monotone: dict[str, int] = field(default_factory=dict)
+
+    def parameters(self, features: Sequence[str], seed: int) -> dict[str, Any]:
+        """LightGBM's own names for these settings."""
+        parameters: dict[str, Any] = {
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.num_leaves,
+            "min_data_in_leaf": self.min_data_in_leaf,
+            "min_sum_hessian_in_leaf": 1e-3,
+            "lambda_l2": self.lambda_l2,
+            "feature_fraction": self.feature_fraction,
+            "bagging_fraction": self.bagging_fraction,
+            "bagging_freq": 1 if self.bagging_fraction < 1.0 else 0,
+            "max_bin": self.max_bin,
+            "boost_from_average": False,
+            "seed": seed,
+            **FIXED_PARAMETERS,
+        }
+        if self.monotone:
+            parameters["monotone_constraints"] = [self.monotone.get(name, 0) for name in features]
+        return parameters
+
+
+def softmax_gradient(scores: FloatArray, races: Races, stages: Sequence[Stage]) -> tuple[FloatArray, FloatArray]:
+    """Gradient and diagonal Hessian of the negative log-likelihood with respect to each runner's score.
+
+    Args:
+        scores: `(runners,)`.
+        races: the runners' races.
+        stages: choices from `choice_stages`.
+
+    Returns:
+        `(runners,)` gradient, sum over stages of `w (p - y)`; `(runners,)` Hessian, sum of `w p (1 - p)`.
+    """
+    gradient, hessian = np.zeros(races.runners), np.zeros(races.runners)
+    for stage, probability in zip(stages, stage_probabilities(scores, races, stages), strict=True):
+        expected = probability * np.repeat(stage.weight, races.field_size)
+        gradient += expected - stage.target
+        hessian += expected * (1.0 - probability)
+    return gradient, hessian
+
+
+@dataclass(frozen=True, eq=False)
+class Boosted:
+    """Trees of several seeds, averaged.
+
+    Attributes:
+        texts_: LightGBM model text of each seed.
+        rounds_: boosting rounds kept.
+    """
+
+    texts_: tuple[str, ...]
+    rounds_: int
+
+    def score(self, matrix: NDArray[np.float32]) -> FloatArray:
+        """Mean raw score over the seeds, `(runners,)`, without the offset.
+
+        Args:
+            matrix: `(runners, features)`, NaN where missing.
+        """
+        total: FloatArray = np.zeros(len(matrix))
+        for booster in self.boosters():
+            total += booster.predict(matrix, raw_score=True, num_threads=THREADS) / len(self.texts_)
+        return total
+
+    def contributions(self, matrix: NDArray[np.float32]) -> FloatArray:
+        """LightGBM's own SHAP values, mean over seeds: `(runners, features + 1)`, the last column the base value."""
+        total: FloatArray = np.zeros((len(matrix), matrix.shape[1] + 1))
+        for booster in self.boosters():
+            total += booster.predict(matrix, pred_contrib=True, num_threads=THREADS) / len(self.texts_)
+        return total
+
+    def gain(self) -> FloatArray:
+        """Total split gain of each feature, mean over seeds: `(features,)`."""
+        gains: FloatArray = np.mean([booster.feature_importance("gain") for booster in self.boosters()], axis=0)
+        return gains
+
+    def boosters(self) -> list[Any]:
+        """The trees as LightGBM boosters."""
+        from lightgbm import Booster
+
+        return [Booster(model_str=text) for text in self.texts_]
+
+
+def boost(
+    matrix: NDArray[np.float32],
+    races: Races,
+    stages: Sequence[Stage],
+    features: Sequence[str],
+    settings: BoosterSettings,
+    seeds: Sequence[int],
+    *,
+    offset: FloatArray | None = None,
+    runners: BoolArray | None = None,
+) -> Boosted:
+    """Train a fixed number of rounds on all races given.
+
+    Args:
+        matrix: `(runners, features)`, NaN where missing.
+        races: the runners' races, settled.
+        stages: choices from `choice_stages(races, ...)`.
+        features: column names.
+        settings: hyper-parameters; `rounds` are all run.
+        seeds: one set of trees each.
+        offset: `(runners,)` starting scores (log p_market); 0 when None.
+        runners: `(runners,)` the ones whose scores the trees may move; the others keep their offset but stay in the
+            denominator of their race. All when None.
+
+    Returns:
+        The averaged trees.
+    """
+    data = _dataset(matrix, settings, runners)
+    objective = _objective(races, stages, offset, runners)
+    return Boosted(
+        tuple(_train(data, objective, features, settings, seed).model_to_string() for seed in seeds), settings.rounds
+    )
+
+
+def boost_until(
+    matrix: NDArray[np.float32],
+    races: Races,
+    stages: Sequence[Stage],
+    later: BoolArray,
+    features: Sequence[str],
+    settings: BoosterSettings,
+    seeds: Sequence[int],
+    *,
+    offset: FloatArray | None = None,
+    runners: BoolArray | None = None,
+) -> tuple[Boosted, FloatArray]:
+    """Train on the earlier races and stop when the winner's log-loss on the later ones no longer falls.
+
+    Args:
+        matrix: `(runners, features)` of both parts.
+        races: races of both parts, in time order.
+        stages: choices of both parts.
+        later: `(races,)` the races to stop on. They must not start before the last of the others.
+        features: column names.
+        settings: hyper-parameters; `rounds` is the most.
+        seeds: one set of trees each.
+        offset: as in `boost`.
+        runners: as in `boost`.
+
+    Returns:
+        The trees at the best mean round of the seeds (0 rounds: no trees helped), and the raw scores of all runners.
+
+    Raises:
+        ValueError: the stopping races are not the later ones.
+    """
+    if not later.any() or later.all():
+        raise ValueError("early stopping needs both earlier and later races")
+    if races.race_date[later].min() <= races.race_date[~later].max():
+        raise ValueError("early stopping must use later race days than training, never rows of the same days")
+    movable = np.ones(races.runners, dtype=bool) if runners is None else runners
+    in_later = np.repeat(later, races.field_size)
+    early_races, late_races = races.subset(~later), races.subset(later)
+    base = np.zeros(races.runners) if offset is None else offset
+    data = _dataset(matrix[~in_later], settings, movable[~in_later])
+    objective = _objective(early_races, subset_stages(stages, ~later, ~in_later), base[~in_later], movable[~in_later])
+    late_matrix = np.ascontiguousarray(matrix[in_later & movable])
+    late_movable = movable[in_later]
+    late_data = _late_dataset(late_matrix, data)
+
+    def log_loss(predicted: FloatArray, _: Any) -> tuple[str, float, bool]:
+        scores = base[in_later].copy()
+        scores[late_movable] += predicted
+        return "race_log_loss", float(late_races.loss(late_races.softmax(scores)).mean()), False
+
+    before = log_loss(np.zeros(int(late_movable.sum())), None)[1]
+    curves = [_train(data, objective, features, settings, seed, (late_data, log_loss)) for seed in seeds]
+    best = [model.best_iteration if model.best_score["later"]["race_log_loss"] < before else 0 for model in curves]
+    rounds = round(float(np.mean(best)))
+    texts = tuple(model.model_to_string(num_iteration=max(rounds, 1)) for model in curves)
+    fitted = Boosted(texts if rounds else (), rounds)
+    scores = np.zeros(races.runners)
+    if rounds:
+        scores[movable] = fitted.score(matrix[movable])
+    return fitted, scores
+
+
+def with_rounds(settings: BoosterSettings, rounds: int) -> BoosterSettings:
+    """The same settings with another number of rounds."""
+    return replace(settings, rounds=rounds)
+
+
+def _dataset(matrix: NDArray[np.float32], settings: BoosterSettings, runners: BoolArray | None) -> Any:
+    from lightgbm import Dataset
+
+    rows = matrix if runners is None or runners.all() else matrix[runners]
+    parameters = {"max_bin": settings.max_bin, "min_data_in_leaf": settings.min_data_in_leaf, **FIXED_PARAMETERS}
+    data = Dataset(rows, label=np.zeros(len(rows), dtype=np.float32), params=parameters)
+    return data.construct()
+
+
+def _late_dataset(matrix: NDArray[np.float32], data: Any) -> Any:
+    return data.create_valid(
+        matrix, label=np.zeros(len(matrix), dtype=np.float32), params=data.get_params()
+    ).construct()
+
+
+def _objective(races: Races, stages: Sequence[Stage], offset: FloatArray | None, runners: BoolArray | None) -> Any:
+    base = np.zeros(races.runners) if offset is None else offset
+    if runners is not None and not runners.all():
+        return _banded_objective(races, stages, base, runners)
+
+    def objective(predicted: FloatArray, _: Any) -> tuple[FloatArray, FloatArray]:
+        return softmax_gradient(base + predicted, races, stages)
+
+    return objective
+
+
+def _banded_objective(races: Races, stages: Sequence[Stage], base: FloatArray, runners: BoolArray) -> Any:
+    """The winner's softmax over whole races, worked out for the movable runners: the others' mass is a constant."""
+    if len(stages) != 1:
+        raise ValueError("trees over some of the runners learn from winners only; pass the winner's stage alone")
+    top = np.maximum.reduceat(base, races.race_starts)
+    mass = np.exp(base - np.repeat(top, races.field_size))
+    outside = race_sum(np.where(runners, 0.0, mass), races.race_starts)
+    sizes = race_sum(runners.astype(np.float64), races.race_starts).astype(np.int64)
+    touched = sizes > 0
+    sizes, outside, weight = sizes[touched], outside[touched], np.repeat(stages[0].weight[touched], sizes[touched])
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    inside, target = mass[runners], stages[0].target[runners]
+
+    def objective(predicted: FloatArray, _: Any) -> tuple[FloatArray, FloatArray]:
+        moved = inside * np.exp(predicted)
+        probability = moved / np.repeat(np.add.reduceat(moved, starts) + outside, sizes)
+        expected = weight * probability
+        return expected - target, expected * (1.0 - probability)
+
+    return objective
+
+
+def _train(
+    data: Any,
+    objective: Any,
+    features: Sequence[str],
+    settings: BoosterSettings,
+    seed: int,
+    stopping: tuple[Any, Any] | None = None,
+) -> Any:
+    import lightgbm
+
+    parameters = {**settings.parameters(features, seed), "objective": objective}
+    if stopping is None:
+        return lightgbm.train(parameters, data, num_boost_round=settings.rounds)
+    late_data, metric = stopping
+    return lightgbm.train(
+        {**parameters, "metric": "None"},
+        data,
+        num_boost_round=settings.rounds,
+        valid_sets=[late_data],
+        valid_names=["later"],
+        feval=metric,
+        callbacks=[lightgbm.early_stopping(settings.early_stopping_rounds, verbose=False)],
+    )
