@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -197,8 +198,10 @@ def bankroll_path(
     stake, opening = np.zeros(bets), np.zeros(bets)
     reason = np.zeros(bets, dtype=np.int64)
     balance = peak = staking.bankroll
-    first = np.flatnonzero(np.concatenate(([True], day[1:] != day[:-1]))) if bets else np.zeros(0, dtype=np.int64)
-    for begin, end in zip(first, np.append(first[1:], bets), strict=True):
+    edges = (
+        np.flatnonzero(np.concatenate(([True], day[1:] != day[:-1], [True]))) if bets else np.zeros(0, dtype=np.int64)
+    )
+    for begin, end in pairwise(edges):
         rows = slice(int(begin), int(end))
         opening[rows] = balance
         if staking.drawdown_stop is not None and balance <= (1.0 - staking.drawdown_stop) * peak:

@@ -1,0 +1,1 @@
+"""Tests of settlement, staking, strategies and metrics."""

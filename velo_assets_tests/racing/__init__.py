@@ -1,0 +1,1 @@
+"""Tests of the sport: parsing and rules."""
