@@ -1,0 +1,1 @@
+"""Tests of velo_assets.ingestion."""
