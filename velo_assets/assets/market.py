@@ -10,6 +10,7 @@ from velo_assets.code_versions import code_version
 from velo_assets.partitions import YEARLY, window_of
 from velo_assets.resources.data import WarehouseResource
 from velo_assets.warehouse.build import replace_window
+from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import Column
 
 PROBABILITIES = (
@@ -47,20 +48,22 @@ def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
 
     window = window_of(context)
     with warehouse.get_connection() as connection:
-        prices = connection.execute(
+        prices = frame_of(
+            connection,
             "select race_date, race_key, runner_key, price_kind, decimal_odds, book_complete "
             "from core.prices where race_date between ? and ?",
             [window.start, window.end],
-        ).pl()
+        )
         frame = devig(prices)
         built = replace_window(connection, "market/probabilities", frame, window.start, window.end, PROBABILITIES)
         record(connection, context, window, built.rows)
         by_year = rows_by_year(connection, "market/probabilities")
-        settled = connection.execute(
+        settled = frame_of(
+            connection,
             "select probability, win_share from market.probabilities join core.results using (runner_key) "
             "where probabilities.race_date between ? and ? and price_kind = 'sp' and probability is not null",
             [window.start, window.end],
-        ).pl()
+        )
     books = frame.group_by("race_key", "price_kind").first()
     extra: dict[str, object] = {
         "complete_books": int(books["book_complete"].sum()),

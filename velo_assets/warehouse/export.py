@@ -14,6 +14,7 @@ import polars as pl
 
 from velo_assets.warehouse.build import describe
 from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.query import frame_of
 
 MATRIX = "features/runner_features"
 KEYS = ("race_date", "race_key", "runner_key")
@@ -100,7 +101,8 @@ def outcomes(warehouse: Warehouse, last_year: int, price_kind: str) -> pl.DataFr
         Keys, win_share, position, decimal_odds, market_probability; null where not known.
     """
     with warehouse.connect("reading outcomes") as connection:
-        return connection.execute(
+        return frame_of(
+            connection,
             """
             select entries.race_date, entries.race_key, entries.runner_key,
                 results.win_share, results.position, probabilities.decimal_odds,
@@ -113,4 +115,31 @@ def outcomes(warehouse: Warehouse, last_year: int, price_kind: str) -> pl.DataFr
             order by entries.race_date, entries.race_key, entries.runner_key
             """,
             {"price_kind": price_kind, "last_year": last_year},
-        ).pl()
+        )
+
+
+def training_frame(folder: Path, warehouse: Warehouse, last_year: int, price_kind: str) -> pl.DataFrame:
+    """Matrix, outcomes and market in one frame, up to and including a year.
+
+    Args:
+        folder: where `export_matrix` wrote.
+        warehouse: the warehouse; held only while outcomes are read.
+        last_year: last year read.
+        price_kind: the decision price.
+
+    Returns:
+        A row per runner, sorted by keys: keys, win_share, position, decimal_odds, market_probability, features.
+    """
+    matrix = read_matrix(folder, last_year)
+    return outcomes(warehouse, last_year, price_kind).join(
+        matrix, on=list(KEYS), how="inner", maintain_order="left", validate="1:1"
+    )
+
+
+def feature_columns(frame: pl.DataFrame) -> tuple[str, ...]:
+    """Features of a training frame: all that is neither key, outcome nor price."""
+    return tuple(name for name in frame.columns if name not in (*KEYS, *OUTCOME_COLUMNS))
+
+
+OUTCOME_COLUMNS = ("win_share", "position", "decimal_odds", "market_probability")
+"""Columns of a training frame that no model may take as a feature."""

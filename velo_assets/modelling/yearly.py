@@ -1,0 +1,187 @@
+"""One model, many years: fits and scores the folds of a window and gathers tables, figures and files of each.
+
+Belongs here: the loop over folds that the model assets share, and which earlier predictions each model learns from.
+Does not belong here: the models themselves, storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from velo_assets.modelling.blend import fit_blend
+from velo_assets.modelling.experts import fit_expert, fit_gate
+from velo_assets.modelling.fundamental import fit_fundamental
+from velo_assets.modelling.races import KEYS, Races, priced_frame, settled_frame
+from velo_assets.modelling.walk_forward import Fold, FoldPlan, folds, scored_rows, train_rows
+from velo_assets.settings import PRICE_REGIMES, PriceRegime
+
+
+@dataclass
+class FoldOutcome:
+    """What one fold of one model left behind.
+
+    Attributes:
+        fold: the fold.
+        predictions: its table rows.
+        params: settings and sizes worth recording.
+        metrics: out-of-sample figures; None where there was nothing to measure.
+        files: model files by name, LightGBM text and JSON.
+    """
+
+    fold: Fold
+    predictions: pl.DataFrame
+    params: dict[str, object] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def folds_of(frame: pl.DataFrame, years: Iterable[int], plan: FoldPlan | None = None) -> list[Fold]:
+    """Yearly folds, warm-up included, whose year is among `years`.
+
+    Args:
+        frame: training frame with race_date.
+        years: years asked for; those too early to be scored have no fold.
+        plan: defaults when None.
+    """
+    wanted = set(years)
+    first, last = frame["race_date"].min(), frame["race_date"].max()
+    return [fold for fold in folds(first, last, plan) if fold.fold in wanted]  # type: ignore[arg-type]
+
+
+def fundamental_folds(frame: pl.DataFrame, features: Sequence[str], years: Iterable[int]) -> list[FoldOutcome]:
+    """Fit and score the price-free model of each year on all races before it."""
+    outcomes = []
+    for fold in folds_of(frame, years):
+        model = fit_fundamental(train_rows(frame, fold), features, fold.cutoff)
+        scored = scored_rows(frame, fold)
+        predictions = model.predict(scored, fold.fold)
+        outcomes.append(
+            FoldOutcome(
+                fold,
+                predictions,
+                {
+                    "features": len(features),
+                    "races": model.train_races,
+                    "rounds": model.trees_.rounds_,
+                    "mix": model.mix_,
+                },
+                {**_r2(scored, predictions, "fundamental_probability"), **model.inner_},
+                model.texts(),
+            )
+        )
+    return outcomes
+
+
+def expert_folds(
+    frame: pl.DataFrame, features: Sequence[str], years: Iterable[int], regime: PriceRegime
+) -> list[FoldOutcome]:
+    """Fit and score one regime's correction of each year."""
+    outcomes = []
+    for fold in folds_of(frame, years):
+        model = fit_expert(train_rows(frame, fold), features, fold.cutoff, regime)
+        outcomes.append(
+            FoldOutcome(
+                fold,
+                model.predict(scored_rows(frame, fold), fold.fold),
+                {
+                    "regime": f"{regime.low:g}-{regime.high:g}",
+                    "races": model.train_races,
+                    "rounds": model.trees_.rounds_,
+                },
+                {"inner_gain": model.inner_gain_},
+                model.texts(),
+            )
+        )
+    return outcomes
+
+
+def gate_folds(outcomes_frame: pl.DataFrame, corrections: pl.DataFrame, years: Iterable[int]) -> list[FoldOutcome]:
+    """Fit the gate of each year on the experts' out-of-sample corrections of earlier years.
+
+    Args:
+        outcomes_frame: keys, win_share, decimal_odds, market_probability of every runner.
+        corrections: runner_key and `correction_<regime>` of every scored runner, all years.
+        years: years asked for; a year without earlier corrections has no gate.
+    """
+    frame = outcomes_frame.join(corrections, on="runner_key", how="inner", maintain_order="left")
+    return _stacked(
+        frame, outcomes_frame, years, lambda earlier, fold: fit_gate(earlier, fold.cutoff), "expert_probability"
+    )
+
+
+def blend_folds(
+    outcomes_frame: pl.DataFrame, scores: pl.DataFrame, years: Iterable[int], modules: Sequence[str] = ()
+) -> list[FoldOutcome]:
+    """Fit Benter's alpha and beta of each year on the fundamental model's out-of-sample scores of earlier years.
+
+    Args:
+        outcomes_frame: keys, win_share, decimal_odds, market_probability of every runner.
+        scores: runner_key, score and the modules of every scored runner, all years.
+        years: years asked for; a year without earlier scores has no blend.
+        modules: columns of log-odds offsets that enter besides.
+    """
+    frame = outcomes_frame.join(scores, on="runner_key", how="inner", maintain_order="left")
+    return _stacked(
+        frame,
+        outcomes_frame,
+        years,
+        lambda earlier, fold: fit_blend(earlier, fold.cutoff, modules=modules),
+        "blend_probability",
+    )
+
+
+def _stacked(
+    frame: pl.DataFrame,
+    calendar: pl.DataFrame,
+    years: Iterable[int],
+    fit: Callable[[pl.DataFrame, Fold], Any],
+    probability: str,
+) -> list[FoldOutcome]:
+    """Models that learn from earlier folds' out-of-sample predictions; `calendar` holds all races, to cut folds by."""
+    outcomes = []
+    for fold in folds_of(calendar, years):
+        earlier = train_rows(frame, fold)
+        if earlier.is_empty():
+            continue
+        model = fit(earlier, fold)
+        scored = scored_rows(frame, fold)
+        predictions = model.predict(scored, fold.fold)
+        metrics = _r2(scored, predictions, probability)
+        stored = model.to_dict()
+        metrics |= {name: float(value) for name, value in stored.items() if isinstance(value, float)}
+        for name in ("alpha", "alpha_se", "beta", "beta_se"):
+            if hasattr(model, name):
+                metrics[name] = float(getattr(model, name))
+        outcomes.append(FoldOutcome(fold, predictions, {"races": model.races}, metrics, {"model.json": _json(stored)}))
+    return outcomes
+
+
+def _r2(scored: pl.DataFrame, predictions: pl.DataFrame, probability: str) -> dict[str, float | None]:
+    """R2 of predictions and of the market on the same settled, priced races."""
+    joined = scored.select(*KEYS, "win_share", "market_probability", "decimal_odds").join(
+        predictions.select("runner_key", probability), on="runner_key", how="left", maintain_order="left"
+    )
+    complete = priced_frame(settled_frame(joined))
+    complete = complete.filter(pl.col(probability).is_not_null().all().over("race_key"))
+    if complete.is_empty():
+        return {"r2": None, "r2_market": None}
+    races = Races.from_frame(complete)
+    return {
+        "r2": races.r2(complete[probability].to_numpy()),
+        "r2_market": races.r2(complete["market_probability"].to_numpy()),
+        "races_scored": float(len(races)),
+    }
+
+
+def _json(value: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(value, indent=1)
+
+
+REGIMES = {regime.name: regime for regime in PRICE_REGIMES}
+"""Price regimes by name."""

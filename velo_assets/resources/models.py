@@ -1,0 +1,20 @@
+"""The model registry as a Dagster resource that hands out the plain domain object."""
+
+from __future__ import annotations
+
+import dagster as dg
+from pydantic import Field
+
+from velo_assets.modelling.registry import ModelRegistry
+from velo_assets.settings import DataRoot
+
+
+class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """MLflow on SQLite below the data root."""
+
+    lock_timeout_seconds: float = Field(default=120.0, description="How long to wait for another process.")
+
+    def registry(self) -> ModelRegistry:
+        """The registry of the data root."""
+        root = DataRoot.from_environment()
+        return ModelRegistry(root.mlflow_uri, root.mlartifacts, self.lock_timeout_seconds)
