@@ -1,7 +1,7 @@
 """Close-up comments of the simulated world, in the wording of the real files, ending in the betting bracket.
 
-The first phrase tells how the horse was ridden, as its running style and the luck of the start decided; then trouble, then
-how it finished. Trouble is chance: it is written down but changes no result.
+The first phrase tells how the horse was ridden, as its running style and the luck of the start decided; then trouble,
+then how it finished. Trouble is chance: it is written down but changes no result.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from velo_assets.simulation.season import OUTCOME_CODES, Floats, Ints, rank_in_race
+from velo_assets.simulation.population import Floats, Ints
+from velo_assets.simulation.season import OUTCOME_CODES, rank_in_race
 
 NO_COMMENT_RATE = 0.05
 BRACKET_RATE = 0.445

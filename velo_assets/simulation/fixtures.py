@@ -10,111 +10,38 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from velo_assets.simulation.names import words
+
 GB, IRE = 0, 1
 TURF, ALL_WEATHER, JUMPS = 0, 1, 2
 
-GB_TURF = [
-    "Ascot",
-    "Ayr",
-    "Bath",
-    "Beverley",
-    "Brighton",
-    "Carlisle",
-    "Catterick",
-    "Chepstow",
-    "Chester",
-    "Doncaster",
-    "Epsom",
-    "Goodwood",
-    "Hamilton",
-    "Haydock",
-    "Leicester",
-    "Musselburgh",
-    "Newbury",
-    "Newmarket",
-    "Nottingham",
-    "Pontefract",
-    "Redcar",
-    "Ripon",
-    "Salisbury",
-    "Sandown",
-    "Thirsk",
-    "Wetherby",
-    "Windsor",
-    "Yarmouth",
-    "York",
-]
+GB_TURF = words(
+    """
+    Ascot Ayr Bath Beverley Brighton Carlisle Catterick Chepstow Chester Doncaster Epsom Goodwood Hamilton Haydock
+    Leicester Musselburgh Newbury Newmarket Nottingham Pontefract Redcar Ripon Salisbury Sandown Thirsk Wetherby
+    Windsor Yarmouth York
+    """
+)
 GB_ALL_WEATHER = ("Chelmsford", "Kempton", "Lingfield", "Newcastle", "Southwell", "Wolverhampton")
-GB_JUMPS = [
-    "Aintree",
-    "Ascot",
-    "Ayr",
-    "Carlisle",
-    "Cartmel",
-    "Catterick",
-    "Cheltenham",
-    "Chepstow",
-    "Doncaster",
-    "Exeter",
-    "Fakenham",
-    "Fontwell",
-    "Haydock",
-    "Hereford",
-    "Hexham",
-    "Huntingdon",
-    "Kelso",
-    "Leicester",
-    "Ludlow",
-    "Musselburgh",
-    "Newbury",
-    "Perth",
-    "Plumpton",
-    "Sandown",
-    "Sedgefield",
-    "Stratford",
-    "Taunton",
-    "Uttoxeter",
-    "Warwick",
-    "Wetherby",
-    "Wincanton",
-    "Worcester",
-]
-IRE_TURF = [
-    "Cork",
-    "Curragh",
-    "Fairyhouse",
-    "Galway",
-    "Gowran",
-    "Leopardstown",
-    "Naas",
-    "Navan",
-    "Roscommon",
-    "Tipperary",
-    "Tramore",
-]
+GB_JUMPS = words(
+    """
+    Aintree Ascot Ayr Carlisle Cartmel Catterick Cheltenham Chepstow Doncaster Exeter Fakenham Fontwell Haydock
+    Hereford Hexham Huntingdon Kelso Leicester Ludlow Musselburgh Newbury Perth Plumpton Sandown Sedgefield Stratford
+    Taunton Uttoxeter Warwick Wetherby Wincanton Worcester
+    """
+)
+IRE_TURF = words(
+    """
+    Cork Curragh Fairyhouse Galway Gowran Leopardstown Naas Navan Roscommon Tipperary Tramore
+    """
+)
 IRE_ALL_WEATHER = ("Dundalk",)
-IRE_JUMPS = [
-    "Ballinrobe",
-    "Bellewstown",
-    "Clonmel",
-    "Cork",
-    "Fairyhouse",
-    "Galway",
-    "Gowran",
-    "Kilbeggan",
-    "Killarney",
-    "Leopardstown",
-    "Limerick",
-    "Listowel",
-    "Naas",
-    "Navan",
-    "Punchestown",
-    "Sligo",
-    "Thurles",
-    "Tipperary",
-    "Tramore",
-    "Wexford",
-]
+IRE_JUMPS = words(
+    """
+    Ballinrobe Bellewstown Clonmel Cork Fairyhouse Galway Gowran Kilbeggan Killarney Leopardstown Limerick Listowel
+    Naas Navan Punchestown Sligo Thurles Tipperary Tramore Wexford
+    """
+)
 
 FLAT_DISTANCES = (
     (5.0, 5.5, 6.0, 7.0),
@@ -206,7 +133,8 @@ class Fixtures:
 
 MEETING_RACES = (6, 7, 8)
 MEETINGS_ON_A_DAY = 2.0
-"""Small worlds race on fewer days rather than one race at a time, so that trainers and jockeys meet as they do in reality."""
+"""Small worlds race on fewer days rather than one race at a time, so that trainers and jockeys meet as they do in
+reality."""
 
 
 def _kind_shares(month: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -289,13 +217,13 @@ def build_fixtures(courses: Courses, *, year: int, races: int, rng: np.random.Ge
 
     meeting = np.repeat(np.arange(meetings, dtype=np.int64), count)
     number = np.arange(len(meeting)) - np.repeat(np.cumsum(count) - count, count)
-    runners = np.rint(rng.gamma(9.0, 1.0, len(meeting)) + 0.55).astype(np.int64).clip(3, 20)
+    runners = np.rint(rng.gamma(9.0, 1.0, len(meeting)) + 0.05).astype(np.int64).clip(3, 20)
     return Fixtures(
         day=day[meeting],
         meeting=meeting,
         course=course[meeting],
         off_minute=start[meeting] + number * interval[meeting],
-        going_index=np.round(going[meeting], 3),
+        going_index=np.asarray(np.round(going[meeting], 3), dtype=np.float64),
         planned_runners=runners,
     )
 

@@ -1,7 +1,8 @@
-"""Keeping simulated results apart from real ones: the marker file, what a folder holds, and removal of what was simulated.
+"""Keeping simulated results apart from real ones: the marker file, what a folder holds, and removal of what was
+simulated.
 
-The marker `raceform/SIMULATED.json` lists every simulated file with its hash. A file in `raceform/` that it does not list is
-real. Nothing here simulates.
+The marker `raceform/SIMULATED.json` lists every simulated file with its hash. A file in `raceform/` that it does not
+list is real. Nothing here simulates.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def write_marker(raceform_dir: Path, marker: Marker) -> Path:
 
 
 def result_files(raceform_dir: Path) -> list[Path]:
-    """Everything in a raceform folder that counts as results: not hidden, no README, not the marker; sub-folders included."""
+    """Everything in a raceform folder that counts as results: not hidden, no README, not the marker; sub-folders
+    included."""
     if not raceform_dir.is_dir():
         return []
     found = []
@@ -103,8 +105,9 @@ def data_kind(raceform_dir: Path) -> DataKind:
         return "real"
     examples = ", ".join(path.name for path in unlisted[:3])
     raise MixedDataError(
-        f"{raceform_dir} holds simulated results (listed in {MARKER_NAME}) and {len(unlisted)} file(s) that were not simulated "
-        f"({examples}). They never mix: run `velo clean` to remove the simulated files, or move the real ones to another data root."
+        f"{raceform_dir} holds simulated results (listed in {MARKER_NAME}) and {len(unlisted)} file(s) that were not "
+        f"simulated ({examples}). They never mix: run `velo clean` to remove the simulated files, or move the real "
+        "ones to another data root."
     )
 
 
@@ -118,16 +121,17 @@ def require_room_for_simulation(raceform_dir: Path) -> None:
     if kind == "real":
         examples = ", ".join(path.name for path in result_files(raceform_dir)[:3])
         raise MixedDataError(
-            f"{raceform_dir} holds results that were not simulated ({examples}). Simulated results are not written beside them: "
-            "give another folder with --out."
+            f"{raceform_dir} holds results that were not simulated ({examples}). Simulated results are not written "
+            "beside them: give another folder with --out."
         )
 
 
 def remove_simulated(root: Path) -> list[Path]:
     """Remove what a simulation wrote under a data root, and nothing else.
 
-    Files listed in the marker go only while their hash still matches: a file changed or replaced since is somebody's work. The
-    truth folder goes too. A changed file keeps its place, no longer listed, so the folder counts as real from then on.
+    Files listed in the marker go only while their hash still matches: a file changed or replaced since is somebody's
+    work. The truth folder goes too. A changed file keeps its place, no longer listed, so the folder counts as real
+    from then on.
 
     Args:
         root: data root that holds `raceform/` and `truth/`.

@@ -1,6 +1,7 @@
 """The living part of the simulated world: horses with careers, trainers with form cycles, jockeys, sires, owners.
 
-Abilities are in pounds (lb) on the scale of official ratings. Not here: which race a horse runs in, and what happens in it.
+Abilities are in pounds (lb) on the scale of official ratings. Not here: which race a horse runs in, and what happens
+in it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FORM_SD_LB = 4.5
 TRAINER_FORM_HALF_LIFE_DAYS = 30.0
 TRAINER_FORM_SD = 0.22
 """Utility. The trainer form cycle: a stable whose horses all run well or badly for weeks."""
-SHARED_DAY_TARGET = 0.67
+SHARED_DAY_TARGET = 0.56
 """Share of runs whose trainer has another runner the same day; sets how many trainers there are."""
 
 
@@ -37,13 +38,18 @@ class Horses:
     Attributes:
         birth_year: year of foaling. sex: ENTIRE, FEMALE, GELDING, RIG. region: GB or IRE. code: FLAT or OVER_JUMPS.
         alive: still in training. trainer, owner, sire, damsire: row numbers. name: number for `names.two_word_names`.
-        dam: number for `names.dam_names`. country: index into `names.COUNTRY_SUFFIXES` of the horse. dam_country: of the dam.
-        peak_lb: ability when mature and not yet fading. immaturity_lb: lb below the peak at the age of 2 (flat) or 4 (jumps).
-        fade_age_years: age at which ability starts to fade. form_lb: current form around the ability, form_day: as of when.
-        going_preference: about N(0, 1), positive likes soft ground. trip_furlongs: best trip. style: 0 held up to 1 leads.
+        dam: number for `names.dam_names`. country: index into `names.COUNTRY_SUFFIXES` of the horse. dam_country: of
+            the dam.
+        peak_lb: ability when mature and not yet fading. immaturity_lb: lb below the peak at the age of 2 (flat) or 4
+            (jumps).
+        fade_age_years: age at which ability starts to fade. form_lb: current form around the ability, form_day: as of
+            when.
+        going_preference: about N(0, 1), positive likes soft ground. trip_furlongs: best trip. style: 0 held up to 1
+            leads.
         fresh: about N(0, 1), goes well fresh. mixer: uniform, stable trait for choices.
         last_run_day, due_day, unfit_until_day: days since 1970-01-01. runs, jump_runs, wins: counts so far.
-        rating: official rating, NaN before the handicapper has seen enough. figure_sum: sum of performance figures so far.
+        rating: official rating, NaN before the handicapper has seen enough. figure_sum: sum of performance figures so
+            far.
         headgear: current headgear code, headgear_worn: bits of codes worn before.
     """
 
@@ -114,12 +120,17 @@ class People:
     """Trainers, jockeys, sires and owners.
 
     Attributes:
-        trainer_region: (trainers,). trainer_flat_share: share of the stable that runs on the flat. trainer_size: relative.
-        trainer_class_lb: how much better its horses are. trainer_form: current form cycle, utility, as of trainer_form_day.
+        trainer_region: (trainers,). trainer_flat_share: share of the stable that runs on the flat. trainer_size:
+            relative.
+        trainer_class_lb: how much better its horses are. trainer_form: current form cycle, utility, as of
+            trainer_form_day.
         trainer_fresh: (trainers,) utility its horses gain when fresh.
         jockey_region, jockey_code: (jockeys,). jockey_skill: utility. jockey_demand: log of relative number of rides.
         sire_going, sire_quality_lb, sire_trip: (sires,) passed on to the offspring.
         owners: how many owners.
+        talent_spread: spread of ability against that of a world of 20,000 races a year. In a small world a race has
+            to take
+            horses further apart; a narrower range of ability keeps its races as open as those of a large world.
     """
 
     trainer_region: Ints
@@ -137,6 +148,7 @@ class People:
     sire_quality_lb: Floats
     sire_trip: Floats
     owners: int
+    talent_spread: float
 
     def advance_trainer_form(self, day: int, rng: np.random.Generator) -> None:
         """Let the form cycles of all trainers run on to `day` (an autoregressive process with the stated half-life)."""
@@ -165,8 +177,9 @@ def trainers_for_shared_days(size: Floats, runs_a_day: float, target: float) -> 
     return low
 
 
-JOCKEYS_AT_A_MEETING = 46
-"""Size of the weighing room; with 7 races of 9 runners about two thirds of rides belong to jockeys with another ride that day."""
+JOCKEYS_AT_A_MEETING = 74
+"""Size of the weighing room; with 7 races of 9 runners about two thirds of rides belong to jockeys with another ride
+that day."""
 
 
 def build_people(
@@ -174,7 +187,8 @@ def build_people(
 ) -> People:
     """The people and sires of the world, in numbers that fit its size."""
     sizes = np.exp(rng.normal(0.0, 1.0, 4000))
-    # Trainers are tied to a region, and a day's runners are not spread evenly over regions, so a stable meets itself more often.
+    # Trainers are tied to a region, and a day's runners are not spread evenly over regions, so a stable meets itself
+    # more often.
     count = trainers_for_shared_days(sizes, runs_per_race_day, SHARED_DAY_TARGET)
     size = sizes[:count]
     per_room = int(np.ceil(JOCKEYS_AT_A_MEETING * max(1.0, 0.9 * meetings_a_day)))
@@ -201,6 +215,9 @@ def build_people(
         sire_quality_lb=rng.normal(0.0, 4.0, sires),
         sire_trip=rng.normal(0.0, 0.22, sires),
         owners=int(np.clip(races_per_year * 0.7, 60, 15_000)),
+        talent_spread=float(
+            np.interp(np.log(races_per_year), np.log([300, 1000, 3000, 20_000]), [0.6, 0.75, 0.82, 1.0])
+        ),
     )
 
 
@@ -235,7 +252,7 @@ def breed(
     mature = np.where(jumper, 108.0, 66.0)
     peak = (
         mature
-        + rng.normal(0.0, np.where(jumper, 14.0, 13.0))
+        + people.talent_spread * rng.normal(0.0, np.where(jumper, 14.0, 13.0))
         + people.trainer_class_lb[trainer]
         + people.sire_quality_lb[sire]
     )
@@ -261,7 +278,7 @@ def breed(
         country=rng.choice(5, size=n, p=[0.52, 0.30, 0.10, 0.05, 0.03]),
         dam_country=rng.choice(5, size=n, p=[0.42, 0.38, 0.08, 0.10, 0.02]),
         peak_lb=peak - np.where(sex == FEMALE, 3.0, 0.0),
-        immaturity_lb=rng.gamma(3.0, np.where(jumper, 4.0, 4.5)),
+        immaturity_lb=people.talent_spread * rng.gamma(3.0, np.where(jumper, 4.0, 4.5)),
         fade_age_years=np.where(jumper, rng.normal(9.3, 1.2, n), rng.normal(6.3, 1.2, n)),
         form_lb=rng.normal(0.0, FORM_SD_LB, n),
         form_day=np.full(n, first_day, dtype=np.int64),
@@ -369,7 +386,8 @@ def open_year(
 
 
 def _give_past(horses: Horses, year: int, rng: np.random.Generator) -> None:
-    """Let the older horses of the first year have raced before, so that the first season is not made of maidens only."""
+    """Let the older horses of the first year have raced before, so that the first season is not made of maidens
+    only."""
     age = year - horses.birth_year
     seasoned = np.flatnonzero(age > np.where(horses.code == FLAT, 2, 4))
     day = np.full(len(seasoned), year_start(year), dtype=np.int64)

@@ -9,9 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from velo_assets.racing.clock import CLOCK_24_HOURS_FROM
+from velo_assets.racing.distances import distance_text
+from velo_assets.racing.weights import weight_text
 from velo_assets.simulation import names
 from velo_assets.simulation.comments import write_comments
 from velo_assets.simulation.fixtures import ALL_WEATHER, IRE, JUMPS, Courses, going_text
+from velo_assets.simulation.names import words
 from velo_assets.simulation.population import FEMALE, GELDING, RIG, Floats, Horses, Ints, People
 from velo_assets.simulation.prices import LADDER, ODD_FORMS, favourite_marks, nearest_price
 from velo_assets.simulation.season import (
@@ -23,48 +27,14 @@ from velo_assets.simulation.season import (
     Season,
 )
 
-COLUMNS = [
-    "date",
-    "course",
-    "race_id",
-    "off",
-    "race_name",
-    "type",
-    "class",
-    "pattern",
-    "rating_band",
-    "age_band",
-    "sex_rest",
-    "dist",
-    "going",
-    "ran",
-    "num",
-    "pos",
-    "draw",
-    "ovr_btn",
-    "btn",
-    "horse",
-    "age",
-    "sex",
-    "wgt",
-    "hg",
-    "time",
-    "sp",
-    "jockey",
-    "trainer",
-    "prize",
-    "or",
-    "rpr",
-    "ts",
-    "sire",
-    "dam",
-    "damsire",
-    "owner",
-    "comment",
-]
+COLUMNS = words(
+    """
+    date course race_id off race_name type class pattern rating_band age_band sex_rest dist going ran num pos draw
+    ovr_btn btn horse age sex wgt hg time sp jockey trainer prize or rpr ts sire dam damsire owner comment
+    """
+)
 """The header of the current raceform export, in order."""
 
-CLOCK_24_HOURS_FROM = "2025-10-15"
 HEADGEAR = ("", "p", "b", "t", "h", "v", "tp", "e/s", "ht")
 RACE_TYPES = ("Flat", "Hurdle", "Chase", "NH Flat")
 NO_SP_RATE, WINNER_SP_ONLY_RATE, BLANK_SP_RATE = 0.0037, 0.00065, 0.001
@@ -77,14 +47,6 @@ EN_DASH = "–"
 def _table(values: list[str], index: NDArray[np.generic]) -> pl.Series:
     """Strings by index into a table."""
     return pl.Series(values, dtype=pl.String).gather(pl.Series(np.asarray(index, dtype=np.int64)))
-
-
-def distance_text(furlongs: float) -> str:
-    """`1m2½f` for 10.5 furlongs, `2m` for 16, `5½f` for 5.5."""
-    miles, rest = divmod(furlongs, 8.0)
-    whole, half = int(rest), "½" if rest % 1 else ""
-    tail = f"{whole or ''}{half}f" if rest else ""
-    return (f"{int(miles)}m" if miles else "") + tail
 
 
 def _decimal_texts(count: int, step: float) -> list[str]:
@@ -113,7 +75,7 @@ def _race_names(race: dict[str, NDArray[np.generic]], kind: Ints, rng: np.random
     """Titles of races: sponsor, then what the race is."""
     n = len(kind)
     sponsor = np.array(names.SPONSORS, dtype=object)[rng.integers(0, len(names.SPONSORS), n)]
-    handicap, novice, pattern = race["is_handicap"], race["is_novice"], race["is_pattern"]
+    handicap, novice, pattern = (race[name].astype(np.bool_) for name in ("is_handicap", "is_novice", "is_pattern"))
     irish = race["region"] == IRE
     own_sex = np.where(
         race["only_females"], np.where(race["youngest"].astype(np.int64) >= 5, "Mares ", "Fillies "), ""
@@ -252,7 +214,7 @@ def season_frames(
     sires = _texts(sire_names[horses.sire[who]])
     damsires = _texts(np.array([s.rsplit(" (", 1)[0] for s in sire_names], dtype=object)[horses.damsire[who]])
     back_series = pl.Series(back.astype(np.int64))
-    weights = [f"{lb // 14}-{lb % 14}" for lb in range(400)]
+    weights = [weight_text(lb) for lb in range(400)]
     headgear_index = run["headgear"].astype(np.int64) * 2 + run["headgear_first"].astype(np.int64)
     headgears = [code + mark if code else "" for code in HEADGEAR for mark in ("", "1")]
     ran = size + (rng.random(races) < 3e-5)
@@ -273,7 +235,7 @@ def season_frames(
             "rating_band": per_race(_texts(race["band_text"])),
             "age_band": per_race(_texts(race["age_text"])),
             "sex_rest": per_race(_texts(race["sex_text"])),
-            "dist": per_race(pl.Series([distance_text(f) for f in furlongs.tolist()], dtype=pl.String)),
+            "dist": per_race(pl.Series([distance_text(round(2 * f)) for f in furlongs.tolist()], dtype=pl.String)),
             "going": per_race(_texts(going_text(race["going_index"].astype(np.float64), region, kind))),
             "ran": per_race(pl.Series(ran).cast(pl.String)),
             "num": _table(["", *(f"{i}.0" for i in range(60))], saddle + 1),
@@ -444,7 +406,8 @@ def _prizes(
 
 
 def _truth(season: Season, number: Ints, frame: pl.DataFrame) -> pl.DataFrame:
-    """What really held: true and market probability, latent values and planted effects, with the keys of the text rows."""
+    """What really held: true and market probability, latent values and planted effects, with the keys of the text
+    rows."""
     run = season.runner
     planted = [name for name in run if name.startswith("effect_")]
     return frame.select(

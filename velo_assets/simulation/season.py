@@ -1,9 +1,9 @@
 """A season of the simulated world: entries, true chances, the market, results; a block of five days at a time.
 
-The order of a race is a Plackett-Luce draw: utility plus Gumbel noise, so that P(win) is exactly the race softmax of the
-utility. Everything a form book could teach (ability, weight, trip, going, stall, layoff, stable form, jockey, pace) is in
-the utility, plus a private part that only the market learns. Horses that fail to finish are drawn among the beaten ones, and a
-dead heat is a gap too small to see, so the true chances stay exact.
+The order of a race is a Plackett-Luce draw: utility plus Gumbel noise, so that P(win) is exactly the race softmax of
+the utility. Everything a form book could teach (ability, weight, trip, going, stall, layoff, stable form, jockey,
+pace) is in the utility, plus a private part that only the market learns. Horses that fail to finish are drawn among
+the beaten ones, and a dead heat is a gap too small to see, so the true chances stay exact.
 
 Numbers only. Not here: the text of the files (`raceform`), names (`names`).
 """
@@ -22,6 +22,7 @@ from velo_assets.simulation.population import (
     FLAT,
     FORM_HALF_LIFE_DAYS,
     FORM_SD_LB,
+    JOCKEYS_AT_A_MEETING,
     NEVER,
     OVER_JUMPS,
     Floats,
@@ -31,8 +32,9 @@ from velo_assets.simulation.population import (
 )
 
 BLOCK_DAYS = 5
-"""Results reach ratings and form at the end of a block, as the handicapper's weekly figures do; a horse runs once in it."""
-LB_PER_UTILITY = 9.0
+"""Results reach ratings and form at the end of a block, as the handicapper's weekly figures do; a horse runs once in
+it."""
+LB_PER_UTILITY = 10.0
 """Pounds that change the log of the winning chance by one. Sets how predictable the races are."""
 PRIVATE_SD = 0.42
 """Utility known to the market alone (stable confidence, paddock): why public data cannot reach a closing price."""
@@ -40,12 +42,13 @@ GOING_EFFECT = 0.17
 """Utility per unit of going preference and unit of going index."""
 TRIP_EFFECT = 2.2
 LAYOFF_FRESH_DAYS, LAYOFF_LONG_DAYS, LAYOFF_WORST = 60.0, 300.0, -0.75
-DEAD_HEAT_GAP = 0.00095
+DEAD_HEAT_GAP = 0.0024
 """Utility gap below which the judge cannot part two horses; gives .15% of races a dead heat for first place."""
 PLANTED_EFFECTS = ("trainer_form", "draw", "layoff", "going")
 """The effects a market with `edge` > 0 partly ignores."""
 IGNORED_AT_EDGE_ONE = 0.5
-"""Share of the planted effects the market misses at edge 1; it grows with the square root of the edge, so that dR2 grows with it."""
+"""Share of the planted effects the market misses at edge 1; it grows with the square root of the edge, so that dR2
+grows with it."""
 FAVOURITE_LONGSHOT_POWER = 0.90
 """SP book is in proportion to probability to this power: long shots pay too little."""
 OVERROUND_PER_RUNNER = 0.0185
@@ -84,7 +87,8 @@ class Season:
 
 
 def race_softmax(utility: Floats, first: Ints, size: Ints) -> Floats:
-    """Winning probability per runner from utility; runners of a race are adjacent, offsets in `first`, counts in `size`."""
+    """Winning probability per runner from utility; runners of a race are adjacent, offsets in `first`, counts in
+    `size`."""
     top = np.repeat(np.maximum.reduceat(utility, first), size)
     weight = np.exp(utility - top)
     return np.asarray(weight / np.repeat(np.add.reduceat(weight, first), size))
@@ -115,7 +119,8 @@ def _division(horses: Horses, who: Ints, day: int, year: int, rng: np.random.Gen
 
 
 def _share_races(supply: Ints, races: int, rng: np.random.Generator) -> Ints:
-    """Divide `races` among divisions in proportion to the horses waiting in them (largest remainders); shape (races,)."""
+    """Divide `races` among divisions in proportion to the horses waiting in them (largest remainders); shape
+    (races,)."""
     quota = races * supply / max(1, supply.sum())
     count = np.floor(quota).astype(np.int64)
     missing = races - int(count.sum())
@@ -135,7 +140,8 @@ def _enter(
     """Fill the races of a block.
 
     Returns:
-        horse rows and race rows, one per runner, sorted by race; and the division of each race of the fixtures (-1: not run).
+        horse rows and race rows, one per runner, sorted by race; and the division of each race of the fixtures (-1:
+        not run).
     """
     start, end = int(fixtures.day[block[0]]), int(fixtures.day[block[-1]])
     ready = np.flatnonzero(horses.alive & (horses.last_run_day <= start - 3) & (horses.unfit_until_day <= start))
@@ -228,7 +234,7 @@ def _seat_jockeys(
         widest = int(size[races_here].max())
         for i, m in enumerate(meetings):
             mine = races_here[meeting[races_here] == m]
-            room = travel[i :: len(meetings)][:JOCKEYS_PER_ROOM]
+            room = travel[i :: len(meetings)][:JOCKEYS_AT_A_MEETING]
             if len(room) < widest:
                 room = travel[: max(widest, len(room))]
             wanted = people.jockey_demand[room] + rng.gumbel(size=(len(mine), len(room)))
@@ -241,9 +247,6 @@ def _seat_jockeys(
             slots = by_quality[np.concatenate([np.arange(first[r], first[r] + size[r]) for r in mine])]
             jockey[slots] = room[best_first[taken]]
     return jockey
-
-
-JOCKEYS_PER_ROOM = 46
 
 
 def layoff_effect(days: Floats) -> Floats:
@@ -424,7 +427,8 @@ def _run_block(
     place_in_order[final] = np.arange(n) - first[number] + 1
     position = np.empty(n, dtype=np.int64)
     shared = np.where(tied[final], 0, place_in_order[final])
-    # A tied horse takes the place of the one before it; positions rise within a race, so a running maximum carries it on.
+    # A tied horse takes the place of the one before it; positions rise within a race, so a running maximum carries it
+    # on.
     position[final] = np.maximum.accumulate(shared + number[final] * 1000) - number[final] * 1000
     position = np.where(finished, position, 0)
     gap[tied] = 0.0
@@ -493,7 +497,7 @@ def _run_block(
 
 OUTCOME_CODES = ("", "PU", "F", "UR", "BD", "RR", "RO", "SU", "REF", "DSQ", "CO", "LFT")
 """Index 0 is a finisher. The order is the order of frequency in the real files, roughly."""
-_FAIL_RATE_BY_TRIP = np.array([0.004, 0.004, 0.004, 0.110, 0.145, 0.19, 0.25, 0.035])
+_FAIL_RATE_BY_TRIP = np.array([0.003, 0.003, 0.003, 0.080, 0.106, 0.14, 0.185, 0.025])
 _FAIL_MIX_JUMPS = np.array([0.70, 0.155, 0.10, 0.011, 0.006, 0.005, 0.004, 0.005, 0.006, 0.004, 0.004])
 _FAIL_MIX_FLAT = np.array([0.40, 0.04, 0.12, 0.01, 0.13, 0.03, 0.05, 0.02, 0.15, 0.01, 0.04])
 

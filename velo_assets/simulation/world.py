@@ -1,10 +1,11 @@
 """The simulated world as a whole: `simulate` writes seasons of raceform files, their truth and the marker.
 
-What the market knows. The utility of a runner has parts a form book can teach and a private part nobody but the market sees.
-At edge 0 the market's probability IS the true probability (`true_win_probability`), seen through the SP: raised to a power
-(favourite-longshot bias), with the bookmaker's margin, rounded to the price ladder. A market with beta fitted recovers it up to
-the rounding, so no model can beat it. At edge e > 0 the market leaves out the share 0.5 * sqrt(e) of the planted effects trainer
-form, draw, layoff and going; a reader who knew these exactly would gain dR2 of about .008 * e over the beta-fitted market (measured in
+What the market knows. The utility of a runner has parts a form book can teach and a private part nobody but the
+market sees. At edge 0 the market's probability IS the true probability (`true_win_probability`), seen through the SP:
+raised to a power (favourite-longshot bias), with the bookmaker's margin, rounded to the price ladder. A market with
+beta fitted recovers it up to the rounding, so no model can beat it. At edge e > 0 the market leaves out the share 0.5
+* sqrt(e) of the planted effects trainer form, draw, layoff and going; a reader who knew these exactly would gain dR2
+of about .008 * e over the beta-fitted market (measured in
 the tests on 3,000 races: .005 to .011 at e = 1). A model that has to estimate them gains less.
 """
 
@@ -46,10 +47,12 @@ class SimulationSummary:
     Attributes:
         files: raceform files. truth_files: truth files. marker: the marker file.
         runs, races: rows and races written.
-        mean_field: runners per race. favourite_win_rate: wins of the (joint) favourites, a joint favourite counted in part.
+        mean_field: runners per race. favourite_win_rate: wins of the (joint) favourites, a joint favourite counted in
+            part.
         market_r2: McFadden R2 of the SP with its margin removed by a power. true_r2: of the true probabilities.
         overround_per_runner: (book - 1) / runners, averaged over races.
-        trainer_shared_day_rate, jockey_shared_day_rate: share of runs with another of the same trainer or jockey that day.
+        trainer_shared_day_rate, jockey_shared_day_rate: share of runs with another of the same trainer or jockey that
+            day.
         non_finisher_rate: share of runs. dead_heat_rate: share of races with more than one winner.
     """
 
@@ -128,7 +131,8 @@ def _seasons(
     regime: RegimeChange,
     drop_column_from: tuple[str, date] | None,
 ) -> Iterator[SimulatedYear]:
-    # Streams by purpose and year: a longer simulation has the same first seasons, and text quirks never change a result.
+    # Streams by purpose and year: a longer simulation has the same first seasons, and text quirks never change a
+    # result.
     world_rng = np.random.default_rng([seed, 0])
     courses = build_courses(world_rng)
     meetings = races_per_year / 7.0
