@@ -128,6 +128,47 @@ class_layoff as (
     from features.class_layoff
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
+weight_rating as (
+    select
+        runner_key,
+        weight_lb,
+        weight_vs_field_lb,
+        weight_below_top_lb,
+        weight_above_best_win_lb,
+        claim_lb,
+        official_rating,
+        or_vs_field,
+        or_below_top,
+        or_vs_year,
+        body_weight_lb,
+        body_weight_delta_lb,
+        body_weight_vs_year_lb,
+        body_weight_vs_wins_lb,
+        body_weight_vs_field_lb,
+        weight_share,
+        age_years,
+        card_rating,
+        card_speed_rating
+    from features.weight_rating
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+suitability as (
+    select
+        runner_key,
+        course_affinity,
+        going_affinity,
+        distance_affinity,
+        course_runs,
+        course_wins,
+        going_runs,
+        distance_runs,
+        distance_wins,
+        distance_from_best_furlongs,
+        distance_mismatch_furlongs,
+        going_mismatch
+    from features.suitability
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
 bias_maps as (
     select
         runner_key,
@@ -139,6 +180,123 @@ bias_maps as (
         course_going_iv,
         course_going_runs
     from features.bias_maps
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+running_style as (
+    select
+        runner_key,
+        lead_rate,
+        prominent_rate,
+        held_up_rate,
+        style_mean,
+        style_last,
+        style_runs,
+        race_pace,
+        rival_pace,
+        style_by_pace,
+        style_vs_field,
+        style_by_draw
+    from features.running_style
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+trouble as (
+    select
+        runner_key,
+        trouble_rate,
+        trouble_last,
+        blocked_last,
+        slowly_away_rate,
+        mistakes_rate,
+        not_completed_rate
+    from features.trouble
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+breeding as (
+    select
+        runner_key,
+        sire_impact,
+        sire_going_impact,
+        sire_distance_impact,
+        dam_impact,
+        damsire_impact
+    from features.breeding
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+market_history as (
+    select
+        runner_key,
+        market_strength_ewma,
+        market_strength_ewma_240d,
+        market_strength_last,
+        market_strength_best,
+        market_strength_worst,
+        market_surprise_last,
+        market_beaten_last,
+        market_beaten_ewma,
+        horse_ae,
+        steam_last,
+        steam_mean
+    from features.market_history
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+collateral_form as (
+    select
+        runner_key,
+        performance_ewma_lb,
+        performance_gap_lb,
+        performance_last_gap_lb,
+        performance_best_gap_lb,
+        mark_below_peak,
+        opposition_mark_last,
+        race_franking,
+        race_franking_runs
+    from features.collateral_form
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+intent_signals as (
+    select
+        runner_key,
+        jockey_change,
+        jockey_upgrade,
+        jockey_upgrade_ewma,
+        past_jockey_ability,
+        jockey_horse_runs,
+        jockey_horse_wins,
+        jockey_horse_rivals_beaten,
+        trainer_change,
+        layoff_vs_habit,
+        headgear_first_time,
+        headgear_change,
+        course_change,
+        surface_change,
+        distance_move_furlongs,
+        trainer_course_impact,
+        trainer_course_runs,
+        stable_runners,
+        jockey_rides_today
+    from features.intent_signals
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+race_shape as (
+    select
+        runner_key,
+        field_size,
+        is_handicap,
+        race_class,
+        is_pattern,
+        rating_band_high,
+        rating_band_width,
+        rating_spread,
+        weight_range_lb,
+        is_single_age,
+        is_sex_restricted,
+        age_vs_field,
+        is_female,
+        female_vs_field,
+        is_gelding,
+        distance_furlongs,
+        going_index
+    from features.race_shape
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 )
 select
@@ -230,13 +388,117 @@ select
     class_layoff.band_drop, -- top of the rating band of the last banded race less today's; positive = easier race today [points]
     class_layoff.best_class_drop, -- class number today less the best class won in 1095 days; null without a win [classes]
     class_layoff.career_days, -- days since the first run within 1095 days; null without a run [days]
+    weight_rating.weight_lb, -- weight carried [lb]
+    weight_rating.weight_vs_field_lb, -- weight carried less the mean of the field [lb]
+    weight_rating.weight_below_top_lb, -- top weight of the race less the weight carried [lb]
+    weight_rating.weight_above_best_win_lb, -- weight carried less the highest the horse has won under in 1095 days; null without a win [lb]
+    weight_rating.claim_lb, -- allowance claimed by the jockey, read off weight less rating in a handicap; null elsewhere and where no rating is published [lb]
+    weight_rating.official_rating, -- official rating; null where none is published [points]
+    weight_rating.or_vs_field, -- official rating less the mean of the field [points]
+    weight_rating.or_below_top, -- highest official rating of the race less the horse's [points]
+    weight_rating.or_vs_year, -- official rating less the horse's mean of 365 days [points]
+    weight_rating.body_weight_lb, -- declared weight of the horse; null where none is declared [lb]
+    weight_rating.body_weight_delta_lb, -- declared weight less that of the last run [lb]
+    weight_rating.body_weight_vs_year_lb, -- declared weight less the horse's mean of 365 days [lb]
+    weight_rating.body_weight_vs_wins_lb, -- declared weight less the horse's mean when winning; null without a win [lb]
+    weight_rating.body_weight_vs_field_lb, -- declared weight less the mean of the field [lb]
+    weight_rating.weight_share, -- weight carried as a share of the horse's own [share]
+    weight_rating.age_years, -- age [years]
+    weight_rating.card_rating, -- the card's master rating, published before the race; null without a card [points]
+    weight_rating.card_speed_rating, -- the card's master speed rating, published before the race; null without a card [points]
+    suitability.course_affinity, -- share of rivals the horse beats at this course and surface beyond its mean, shrunk to 0; null without a run [share]
+    suitability.going_affinity, -- the same on this going [share]
+    suitability.distance_affinity, -- the same in this distance band (to 6.4, 9.4, 13.4 furlongs, beyond) [share]
+    suitability.course_runs, -- runs at this course and surface in 1095 days [runs]
+    suitability.course_wins, -- wins at this course and surface in 1095 days [wins]
+    suitability.going_runs, -- runs on this going in 1095 days [runs]
+    suitability.distance_runs, -- runs in this distance band in 1095 days [runs]
+    suitability.distance_wins, -- wins in this distance band in 1095 days [wins]
+    suitability.distance_from_best_furlongs, -- distance today less the horse's mean distance weighted by performance [furlongs]
+    suitability.distance_mismatch_furlongs, -- size of that difference [furlongs]
+    suitability.going_mismatch, -- size of the difference between today's going index and the horse's mean weighted by performance [index]
     bias_maps.draw_iv, -- wins from this fifth of the stalls against 1/field size at course, distance and going, shrunk to course and distance, those to 1; null over jumps [ratio]
     bias_maps.draw_bias, -- share of rivals the stall is worth at course and distance; null over jumps [share]
     bias_maps.draw_rail_bias, -- the same with this rail position, shrunk to all rails; null over jumps [share]
     bias_maps.bias_persist_flag, -- the draw's slope is beyond two standard errors and the last 90 days point the same way; null under 100 runs, without a run in 90 days, and over jumps [0/1]
     bias_maps.stall_share, -- stall as a share of the field, 0 = stall 1, 1 = the highest; null over jumps [share]
     bias_maps.course_going_iv, -- the horse's wins at this course and going against 1/field size, shrunk to its own record, that to 1 [ratio]
-    bias_maps.course_going_runs -- the horse's runs at this course and going in 1095 days [runs]
+    bias_maps.course_going_runs, -- the horse's runs at this course and going in 1095 days [runs]
+    running_style.lead_rate, -- share of the last six runs in front early, shrunk; null where no style is known [share]
+    running_style.prominent_rate, -- share of the last six runs prominent, shrunk; null where no style is known [share]
+    running_style.held_up_rate, -- share of the last six runs held up, shrunk; null where no style is known [share]
+    running_style.style_mean, -- mean early position over the last six runs, 1 = in front, 0 = last, shrunk; null where no style is known [share]
+    running_style.style_last, -- early position last time, 1 = in front, 0 = last [share]
+    running_style.style_runs, -- runs of the last six with a known style [runs]
+    running_style.race_pace, -- sum of the lead rates of the race's runners; null where no style is known [leaders]
+    running_style.rival_pace, -- sum of the rivals' lead rates [leaders]
+    running_style.style_by_pace, -- front-running style times pace beyond one leader: a front runner in a fast race is positive [share x leaders]
+    running_style.style_vs_field, -- early position less the mean of the field's [share]
+    running_style.style_by_draw, -- front-running style times stall share, both centred; null over jumps [share squared]
+    trouble.trouble_rate, -- share of the last three runs with trouble (hampered, short of room, wide, slowly away); null where no comment is known [share]
+    trouble.trouble_last, -- trouble last time; null without a comment [0/1]
+    trouble.blocked_last, -- hampered or short of room last time; null without a comment in 365 days [0/1]
+    trouble.slowly_away_rate, -- share of the runs of 365 days slowly away; null without a comment [share]
+    trouble.mistakes_rate, -- share of the runs of 365 days with jumping mistakes; null without a comment [share]
+    trouble.not_completed_rate, -- share of the runs of 365 days not completed; null without a run [share]
+    breeding.sire_impact, -- wins of the sire's progeny against 1/field size, shrunk to 1; null without a sire [ratio]
+    breeding.sire_going_impact, -- the same on today's going, shrunk to the sire's own [ratio]
+    breeding.sire_distance_impact, -- the same in today's distance band, shrunk to the sire's own [ratio]
+    breeding.dam_impact, -- wins of the dam's progeny against 1/field size, shrunk to 1; null without a dam [ratio]
+    breeding.damsire_impact, -- wins of the dam's sire's grandchildren against 1/field size, shrunk to 1; null without one [ratio]
+    market_history.market_strength_ewma, -- time-weighted mean of the log of the closing probability times field size in past races, half-life 45 days; null without a priced run [log ratio]
+    market_history.market_strength_ewma_240d, -- the same, half-life 240 days [log ratio]
+    market_history.market_strength_last, -- log of the closing probability times field size last time [log ratio]
+    market_history.market_strength_best, -- highest in 1095 days [log ratio]
+    market_history.market_strength_worst, -- lowest in 1095 days [log ratio]
+    market_history.market_surprise_last, -- won less the closing probability last time [wins]
+    market_history.market_beaten_last, -- share of rivals beaten less what the price let expect, last time [share]
+    market_history.market_beaten_ewma, -- the same, time-weighted mean with half-life 240 days [share]
+    market_history.horse_ae, -- the horse's wins against the closing market's expectation in 1095 days, shrunk to 1; null without a priced run [ratio]
+    market_history.steam_last, -- log of opening show over starting price last time; positive = backed; null without both [log ratio]
+    market_history.steam_mean, -- mean of that in 1095 days [log ratio]
+    collateral_form.performance_ewma_lb, -- time-weighted mean mark the horse ran to, from weights and margins, half-life 90 days; null without rated races [points]
+    collateral_form.performance_gap_lb, -- that less today's mark; positive = well handicapped [points]
+    collateral_form.performance_last_gap_lb, -- mark the horse ran to last time less today's mark [points]
+    collateral_form.performance_best_gap_lb, -- best mark it ran to in 365 days less today's mark [points]
+    collateral_form.mark_below_peak, -- highest mark in 1095 days less today's mark [points]
+    collateral_form.opposition_mark_last, -- mean mark of the field of the last race [points]
+    collateral_form.race_franking, -- share of rivals beaten, less a half, by the others of the last race in their next run, shrunk to 0; null while none has run [share]
+    collateral_form.race_franking_runs, -- how many of the last race's runners have run since; null while none has [runs]
+    intent_signals.jockey_change, -- another jockey than last time; null without a run [0/1]
+    intent_signals.jockey_upgrade, -- share of rivals the jockey beat in 365 days less that of the last run's jockey as known then; null without a run [share]
+    intent_signals.jockey_upgrade_ewma, -- the same against the time-weighted mean of all past jockeys, half-life 180 days [share]
+    intent_signals.past_jockey_ability, -- time-weighted mean ability of the past jockeys, half-life 180 days [share]
+    intent_signals.jockey_horse_runs, -- runs of the horse under this jockey in 1095 days [runs]
+    intent_signals.jockey_horse_wins, -- wins of the horse under this jockey in 1095 days [wins]
+    intent_signals.jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
+    intent_signals.trainer_change, -- another trainer than last time; null without a run [0/1]
+    intent_signals.layoff_vs_habit, -- log of the days since the last run less the trainer's mean of 365 days; null without a run [log days]
+    intent_signals.headgear_first_time, -- headgear worn for the first time; null where unknown [0/1]
+    intent_signals.headgear_change, -- headgear put on, off or changed since last time; null where unknown [0/1]
+    intent_signals.course_change, -- another course than last time; null without a run [0/1]
+    intent_signals.surface_change, -- another surface than last time; null without a run [0/1]
+    intent_signals.distance_move_furlongs, -- distance today less that of the last run [furlongs]
+    intent_signals.trainer_course_impact, -- the trainer's wins at the course against 1/field size, shrunk to the trainer's own with a prior of 5 expected wins until a year of results lies before [ratio]
+    intent_signals.trainer_course_runs, -- the trainer's runs at the course in 1095 days [runs]
+    intent_signals.stable_runners, -- runners of the trainer in this race [runners]
+    intent_signals.jockey_rides_today, -- rides of the jockey declared for the day [rides]
+    race_shape.field_size, -- runners declared [runners]
+    race_shape.is_handicap, -- handicap race [0/1]
+    race_shape.race_class, -- class number, 1 is best; null where races carry none [class]
+    race_shape.is_pattern, -- pattern or listed race [0/1]
+    race_shape.rating_band_high, -- top of the rating band; null where there is none [points]
+    race_shape.rating_band_width, -- width of the rating band [points]
+    race_shape.rating_spread, -- standard deviation of the official ratings [points]
+    race_shape.weight_range_lb, -- top weight less bottom weight [lb]
+    race_shape.is_single_age, -- race for one age only [0/1]
+    race_shape.is_sex_restricted, -- race for one sex only [0/1]
+    race_shape.age_vs_field, -- age less the mean of the field [years]
+    race_shape.is_female, -- filly or mare [0/1]
+    race_shape.female_vs_field, -- filly or mare, less the share of them in the field [share]
+    race_shape.is_gelding, -- gelding [0/1]
+    race_shape.distance_furlongs, -- distance [furlongs]
+    race_shape.going_index -- going from -2 firm to +3 heavy [index]
 from entries
 left join trainer_velocity on trainer_velocity.runner_key = entries.runner_key
 left join jockey_velocity on jockey_velocity.runner_key = entries.runner_key
@@ -244,4 +506,13 @@ left join trainer_jockey on trainer_jockey.runner_key = entries.runner_key
 left join speed_figures on speed_figures.runner_key = entries.runner_key
 left join form_curves on form_curves.runner_key = entries.runner_key
 left join class_layoff on class_layoff.runner_key = entries.runner_key
+left join weight_rating on weight_rating.runner_key = entries.runner_key
+left join suitability on suitability.runner_key = entries.runner_key
 left join bias_maps on bias_maps.runner_key = entries.runner_key
+left join running_style on running_style.runner_key = entries.runner_key
+left join trouble on trouble.runner_key = entries.runner_key
+left join breeding on breeding.runner_key = entries.runner_key
+left join market_history on market_history.runner_key = entries.runner_key
+left join collateral_form on collateral_form.runner_key = entries.runner_key
+left join intent_signals on intent_signals.runner_key = entries.runner_key
+left join race_shape on race_shape.runner_key = entries.runner_key

@@ -1,0 +1,111 @@
+-- grain: one row per runner
+-- point in time: results of strictly earlier race days, the horse's own and, for the franking of its last race, those of the horses it met there
+-- look-back: 1095 days
+-- description: A private handicap: what mark past performances were worth at the weights and the margins, how that compares with today's mark, and how the last race has worked out since.
+with entries as (
+    select race_date, race_key, runner_key, horse_key, weight_lb, official_rating
+    from core.entries
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+results as (
+    select runner_key, won, position, beaten_lengths
+    from core.results
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+races as (
+    select race_key, country, is_handicap, rating_band_high, field_size, distance_furlongs
+    from core.races
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+runs as (
+    select
+        entries.race_date,
+        entries.race_key,
+        entries.runner_key,
+        entries.horse_key,
+        entries.weight_lb,
+        -- Where no rating is published the weights of a Hong Kong handicap give it: the top of the band carries 133 lb, a pound a point.
+        coalesce(entries.official_rating, case when races.country = 'HK' and races.is_handicap then races.rating_band_high - 133 + entries.weight_lb end) as handicap_mark,
+        -- Handicappers' pounds per length: 3 at 5 furlongs, 1.5 at 10; nobody is beaten by more than 20 lengths on merit.
+        case when results.position is not null and results.beaten_lengths is not null then least(results.beaten_lengths, 20) * 15 / races.distance_furlongs end as pounds_beaten,
+        case
+            when results.runner_key is null or races.field_size < 2 then null
+            when results.position is null then 0
+            else (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)
+        end as rivals_beaten
+    from entries
+    inner join races on races.race_key = entries.race_key
+    left join results on results.runner_key = entries.runner_key
+),
+race_levels as (
+    select
+        race_key,
+        avg(case when pounds_beaten is not null then handicap_mark - weight_lb end) as mark_less_weight,
+        avg(case when handicap_mark is not null then pounds_beaten end) as pounds_beaten,
+        avg(handicap_mark) as mean_mark
+    from runs
+    group by race_key
+),
+horse_days as (
+    select
+        runs.horse_key,
+        runs.race_date,
+        pow(2, max(date_diff('day', date '2015-01-01', runs.race_date)) / 90.0) as weight_90d,
+        max(runs.race_key) as race_key,
+        max(runs.handicap_mark) as handicap_mark,
+        avg(race_levels.mark_less_weight + runs.weight_lb + race_levels.pounds_beaten - runs.pounds_beaten) as performance_lb,
+        avg(case when runs.rivals_beaten is not null then race_levels.mean_mark end) as opposition_mark,
+        avg(runs.rivals_beaten) as rivals_beaten
+    from runs
+    inner join race_levels on race_levels.race_key = runs.race_key
+    group by runs.horse_key, runs.race_date
+),
+horse_windows as (
+    select
+        horse_key,
+        race_date,
+        handicap_mark,
+        rivals_beaten,
+        sum(performance_lb * weight_90d) over career / nullif(sum(case when performance_lb is not null then weight_90d end) over career, 0) as performance_ewma_lb,
+        max(performance_lb) over days_365 as performance_best_lb,
+        last_value(performance_lb ignore nulls) over career as performance_last_lb,
+        max(handicap_mark) over career as mark_peak,
+        last_value(opposition_mark ignore nulls) over career as opposition_mark_last,
+        last_value(case when rivals_beaten is not null then race_key end ignore nulls) over career as last_race_key
+    from horse_days
+    window
+        career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+),
+next_runs as (
+    select last_race_key, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten - 0.5), 0) as rivals_beaten
+    from horse_windows
+    where last_race_key is not null
+    group by last_race_key, race_date
+),
+franking as (
+    select
+        last_race_key,
+        race_date,
+        sum(runs) over since as runs,
+        -- Three runs at par steady a race few have run from since.
+        sum(rivals_beaten) over since / (sum(runs) over since + 3) as race_franking
+    from next_runs
+    window since as (partition by last_race_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+)
+select
+    entries.race_date, -- day of the race [date]
+    entries.race_key, -- key of the race [key]
+    entries.runner_key, -- key of the runner [key]
+    windows.performance_ewma_lb, -- time-weighted mean mark the horse ran to, from weights and margins, half-life 90 days; null without rated races [points]
+    windows.performance_ewma_lb - windows.handicap_mark as performance_gap_lb, -- that less today's mark; positive = well handicapped [points]
+    windows.performance_last_lb - windows.handicap_mark as performance_last_gap_lb, -- mark the horse ran to last time less today's mark [points]
+    windows.performance_best_lb - windows.handicap_mark as performance_best_gap_lb, -- best mark it ran to in 365 days less today's mark [points]
+    windows.mark_peak - windows.handicap_mark as mark_below_peak, -- highest mark in 1095 days less today's mark [points]
+    windows.opposition_mark_last, -- mean mark of the field of the last race [points]
+    franking.race_franking, -- share of rivals beaten, less a half, by the others of the last race in their next run, shrunk to 0; null while none has run [share]
+    cast(franking.runs as bigint) as race_franking_runs -- how many of the last race's runners have run since; null while none has [runs]
+from entries
+left join horse_windows as windows on windows.horse_key = entries.horse_key and windows.race_date = entries.race_date
+left join franking on franking.last_race_key = windows.last_race_key and franking.race_date = entries.race_date
+where entries.race_date >= cast($start as date)

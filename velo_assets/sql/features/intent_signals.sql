@@ -1,0 +1,220 @@
+-- grain: one row per runner
+-- point in time: entries of this race and of strictly earlier race days; results of strictly earlier race days
+-- look-back: 1095 days of the horse's runs, 365 days of its jockeys before each, 1095 days of the trainer's habits
+-- description: What the connections do differently: jockey upgrade and change, layoff against the trainer's habit, headgear, distance, course and surface moves, the trainer at the course, the jockey on the horse.
+with entries as (
+    select race_date, race_key, runner_key, horse_key, jockey_key, trainer_key, headgear, headgear_first_time
+    from core.entries
+    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
+),
+results as (
+    select runner_key, won, position
+    from core.results
+    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
+),
+races as (
+    select race_key, hash(country, course) as course_key, surface, distance_furlongs, field_size
+    from core.races
+    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
+),
+shrinkage as (
+    select
+        race_date,
+        max(strength_expected_wins) filter (where entity = 'trainer at course') as course_strength
+    from features.shrinkage
+    group by race_date
+),
+runs as (
+    select
+        entries.race_date,
+        entries.race_key,
+        entries.runner_key,
+        entries.horse_key,
+        entries.jockey_key,
+        entries.trainer_key,
+        -- Where a file knows no headgear it is null; none is the empty text.
+        entries.headgear,
+        cast(entries.headgear_first_time as integer) as headgear_first_time,
+        races.course_key,
+        races.surface,
+        races.distance_furlongs,
+        results.won,
+        case when results.won is not null then 1.0 / races.field_size end as expected,
+        case
+            when results.runner_key is null or races.field_size < 2 then null
+            when results.position is null then 0
+            else (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)
+        end as rivals_beaten
+    from entries
+    inner join races on races.race_key = entries.race_key
+    left join results on results.runner_key = entries.runner_key
+),
+jockey_days as (
+    select jockey_key, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten), 0) as rivals_beaten
+    from runs
+    where jockey_key is not null
+    group by jockey_key, race_date
+),
+jockey_windows as (
+    select
+        jockey_key,
+        race_date,
+        -- Fifty rides at the half steady a new jockey: a prior, not a fit.
+        (coalesce(sum(rivals_beaten) over days_365, 0) + 25) / (coalesce(sum(runs) over days_365, 0) + 50) as jockey_ability
+    from jockey_days
+    window days_365 as (partition by jockey_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+),
+window_horses as (
+    select distinct horse_key
+    from entries
+    where race_date >= cast($start as date)
+),
+horse_days as (
+    select
+        runs.horse_key,
+        runs.race_date,
+        pow(2, max(date_diff('day', date '2015-01-01', runs.race_date)) / 180.0) as weight_180d,
+        max(runs.trainer_key) as trainer_key,
+        max(runs.jockey_key) as jockey_key,
+        max(runs.headgear) as headgear,
+        max(runs.course_key) as course_key,
+        max(runs.surface) as surface,
+        max(runs.distance_furlongs) as distance_furlongs,
+        max(jockey_windows.jockey_ability) as jockey_ability,
+        max(case when runs.won is not null then runs.race_date end) as run_date,
+        max(case when runs.won is not null then runs.jockey_key end) as run_jockey_key,
+        max(case when runs.won is not null then runs.trainer_key end) as run_trainer_key,
+        max(case when runs.won is not null then runs.headgear end) as run_headgear,
+        max(case when runs.won is not null then runs.course_key end) as run_course_key,
+        max(case when runs.won is not null then runs.surface end) as run_surface,
+        max(case when runs.won is not null then runs.distance_furlongs end) as run_distance_furlongs,
+        max(case when runs.won is not null then jockey_windows.jockey_ability end) as run_jockey_ability
+    from runs
+    left join jockey_windows on jockey_windows.jockey_key = runs.jockey_key and jockey_windows.race_date = runs.race_date
+    where runs.race_date >= cast($start as date) - 1095
+    group by runs.horse_key, runs.race_date
+),
+horse_windows as (
+    select
+        horse_key,
+        race_date,
+        trainer_key,
+        jockey_key,
+        headgear,
+        course_key,
+        surface,
+        distance_furlongs,
+        jockey_ability,
+        last_value(run_date ignore nulls) over career as last_date,
+        last_value(run_jockey_key ignore nulls) over career as last_jockey_key,
+        last_value(run_trainer_key ignore nulls) over career as last_trainer_key,
+        last_value(run_headgear ignore nulls) over career as last_headgear,
+        last_value(run_course_key ignore nulls) over career as last_course_key,
+        last_value(run_surface ignore nulls) over career as last_surface,
+        last_value(run_distance_furlongs ignore nulls) over career as last_distance_furlongs,
+        last_value(run_jockey_ability ignore nulls) over career as last_jockey_ability,
+        sum(run_jockey_ability * weight_180d) over career / nullif(sum(case when run_jockey_ability is not null then weight_180d end) over career, 0) as past_jockey_ability
+    from horse_days
+    window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+trainer_days as (
+    select
+        trainer_key,
+        race_date,
+        count(last_date) as layoffs,
+        coalesce(sum(ln(date_diff('day', last_date, race_date))), 0) as log_layoff_days
+    from horse_windows
+    where trainer_key is not null
+    group by trainer_key, race_date
+),
+trainer_windows as (
+    select
+        trainer_key,
+        race_date,
+        sum(log_layoff_days) over career / nullif(sum(layoffs) over career, 0) as mean_log_layoff_days
+    from trainer_days
+    window career as (partition by trainer_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+),
+course_days as (
+    select trainer_key, course_key, race_date, count(won) as runs, sum(won) as wins, sum(expected) as expected
+    from runs
+    where trainer_key is not null and race_date >= cast($start as date) - 1095
+    group by trainer_key, course_key, race_date
+),
+course_windows as (
+    select
+        trainer_key,
+        course_key,
+        race_date,
+        coalesce(sum(runs) over career, 0) as runs,
+        coalesce(sum(wins) over career, 0) as wins,
+        coalesce(sum(expected) over career, 0) as expected
+    from course_days
+    window career as (partition by trainer_key, course_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+pair_days as (
+    select horse_key, jockey_key, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten), 0) as rivals_beaten, coalesce(sum(won), 0) as wins
+    from runs
+    where jockey_key is not null and race_date >= cast($start as date) - 1095 and horse_key in (select horse_key from window_horses)
+    group by horse_key, jockey_key, race_date
+),
+pair_windows as (
+    select
+        horse_key,
+        jockey_key,
+        race_date,
+        coalesce(sum(runs) over career, 0) as runs,
+        coalesce(sum(wins) over career, 0) as wins,
+        sum(rivals_beaten) over career / nullif(sum(runs) over career, 0) as rivals_beaten
+    from pair_days
+    window career as (partition by horse_key, jockey_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+stable_entries as (
+    select race_key, trainer_key, count(*) as runners
+    from runs
+    where trainer_key is not null and race_date >= cast($start as date)
+    group by race_key, trainer_key
+),
+booked_rides as (
+    select jockey_key, race_date, count(*) as rides
+    from runs
+    where jockey_key is not null and race_date >= cast($start as date)
+    group by jockey_key, race_date
+),
+trainer_impacts as (
+    select runner_key, trainer_impact
+    from features.trainer_velocity
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+)
+select
+    runs.race_date, -- day of the race [date]
+    runs.race_key, -- key of the race [key]
+    runs.runner_key, -- key of the runner [key]
+    case when horse.jockey_key is not null and horse.last_jockey_key is not null then cast(horse.jockey_key <> horse.last_jockey_key as integer) end as jockey_change, -- another jockey than last time; null without a run [0/1]
+    horse.jockey_ability - horse.last_jockey_ability as jockey_upgrade, -- share of rivals the jockey beat in 365 days less that of the last run's jockey as known then; null without a run [share]
+    horse.jockey_ability - horse.past_jockey_ability as jockey_upgrade_ewma, -- the same against the time-weighted mean of all past jockeys, half-life 180 days [share]
+    horse.past_jockey_ability, -- time-weighted mean ability of the past jockeys, half-life 180 days [share]
+    cast(pair.runs as bigint) as jockey_horse_runs, -- runs of the horse under this jockey in 1095 days [runs]
+    cast(pair.wins as bigint) as jockey_horse_wins, -- wins of the horse under this jockey in 1095 days [wins]
+    pair.rivals_beaten as jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
+    case when horse.trainer_key is not null and horse.last_trainer_key is not null then cast(horse.trainer_key <> horse.last_trainer_key as integer) end as trainer_change, -- another trainer than last time; null without a run [0/1]
+    ln(date_diff('day', horse.last_date, runs.race_date)) - trainer.mean_log_layoff_days as layoff_vs_habit, -- log of the days since the last run less the trainer's mean of 365 days; null without a run [log days]
+    runs.headgear_first_time, -- headgear worn for the first time; null where unknown [0/1]
+    case when runs.headgear is not null and horse.last_headgear is not null then cast(runs.headgear <> horse.last_headgear as integer) end as headgear_change, -- headgear put on, off or changed since last time; null where unknown [0/1]
+    case when horse.last_course_key is not null then cast(runs.course_key <> horse.last_course_key as integer) end as course_change, -- another course than last time; null without a run [0/1]
+    case when horse.last_surface is not null then cast(runs.surface <> horse.last_surface as integer) end as surface_change, -- another surface than last time; null without a run [0/1]
+    runs.distance_furlongs - horse.last_distance_furlongs as distance_move_furlongs, -- distance today less that of the last run [furlongs]
+    (course.wins + coalesce(shrinkage.course_strength, 5) * trainer_impacts.trainer_impact) / (course.expected + coalesce(shrinkage.course_strength, 5)) as trainer_course_impact, -- the trainer's wins at the course against 1/field size, shrunk to the trainer's own with a prior of 5 expected wins until a year of results lies before [ratio]
+    cast(course.runs as bigint) as trainer_course_runs, -- the trainer's runs at the course in 1095 days [runs]
+    cast(stable_entries.runners as bigint) as stable_runners, -- runners of the trainer in this race [runners]
+    cast(booked_rides.rides as bigint) as jockey_rides_today -- rides of the jockey declared for the day [rides]
+from runs
+left join horse_windows as horse on horse.horse_key = runs.horse_key and horse.race_date = runs.race_date
+left join trainer_windows as trainer on trainer.trainer_key = runs.trainer_key and trainer.race_date = runs.race_date
+left join course_windows as course on course.trainer_key = runs.trainer_key and course.course_key = runs.course_key and course.race_date = runs.race_date
+left join pair_windows as pair on pair.horse_key = runs.horse_key and pair.jockey_key = runs.jockey_key and pair.race_date = runs.race_date
+left join stable_entries on stable_entries.race_key = runs.race_key and stable_entries.trainer_key = runs.trainer_key
+left join booked_rides on booked_rides.jockey_key = runs.jockey_key and booked_rides.race_date = runs.race_date
+left join trainer_impacts on trainer_impacts.runner_key = runs.runner_key
+left join shrinkage on shrinkage.race_date = date_trunc('year', runs.race_date)
+where runs.race_date >= cast($start as date)
