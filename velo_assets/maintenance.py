@@ -156,7 +156,7 @@ def _landed_without_source(root: DataRoot) -> list[str]:
     with Warehouse(root.warehouse).read("velo clean") as connection:
         if not table_exists(connection, "landing/manifest"):
             return []
-        rows = connection.execute("select file from landing.manifest where status = 'landed' order by file").fetchall()
+        rows = connection.execute("select file from landing.manifest where status = 'live' order by file").fetchall()
     return [str(file) for (file,) in rows if not (root.path / str(file)).is_file()]
 
 

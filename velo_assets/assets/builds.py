@@ -6,6 +6,7 @@ Belongs here: the translation. Does not belong here: fingerprints and planning (
 from __future__ import annotations
 
 from collections.abc import Iterable
+from graphlib import TopologicalSorter
 
 import dagster as dg
 import duckdb
@@ -15,9 +16,8 @@ from velo_assets.partitions import Window
 from velo_assets.warehouse.builds import WHOLE, Node, record_build
 
 
-def node_of(assets_def: dg.AssetsDefinition) -> Node:
-    """The planner's view of a single-asset definition."""
-    spec = next(iter(assets_def.specs))
+def node_of(spec: dg.AssetSpec) -> Node:
+    """The planner's view of an asset."""
     name = spec.key.to_user_string()
     return Node(
         name=name,
@@ -30,20 +30,15 @@ def node_of(assets_def: dg.AssetsDefinition) -> Node:
 
 def nodes_of(assets: Iterable[dg.AssetsDefinition]) -> list[Node]:
     """All assets, dependencies before dependants."""
-    from graphlib import TopologicalSorter
-
-    nodes = {node.name: node for node in map(node_of, assets)}
+    nodes = {node.name: node for asset in assets for node in map(node_of, asset.specs)}
     order = TopologicalSorter({name: node.dependencies for name, node in nodes.items()}).static_order()
     return [nodes[name] for name in order if name in nodes]
-
-
-def window_years(window: Window | None) -> tuple[int, ...]:
-    """The years a build covers; an unpartitioned asset is one whole."""
-    return window.years if window else (WHOLE,)
 
 
 def record(
     connection: duckdb.DuckDBPyConnection, context: dg.AssetExecutionContext, window: Window | None, rows: int
 ) -> None:
-    """Write down that the running asset was built for its window."""
-    record_build(connection, node_of(context.assets_def), window_years(window), year_fingerprints(connection), rows)
+    """Write down that the running asset was built for its window; an unpartitioned asset is one whole."""
+    spec = next(iter(context.assets_def.specs))
+    years = window.years if window else (WHOLE,)
+    record_build(connection, node_of(spec), years, year_fingerprints(connection), rows)
