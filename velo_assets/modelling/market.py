@@ -25,6 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from velo_assets.modelling.bootstrap import DEFAULT_DRAWS, paired_delta_r2, r2_interval
+from velo_assets.modelling.races import Races
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -295,22 +296,6 @@ def race_starts_of(frame: pl.DataFrame, *keys: str) -> Integers:
     return np.flatnonzero(np.append(True, changed[1:] != changed[:-1])).astype(np.int64)
 
 
-def race_losses(probability: Floats, win_share: Floats, race_starts: Integers) -> tuple[Floats, Floats]:
-    """Loss and `ln n` per race.
-
-    Args:
-        probability: shape (runners,), sums to 1 in each race.
-        win_share: shape (runners,), 1 for the winner, 1/n for each of n dead-heaters, else 0.
-        race_starts: shape (races,).
-
-    Returns:
-        `loss`: `-sum(win_share * ln p)` of each race, NaN without probabilities. `log_n`: `ln` of the field size.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(win_share > 0, -win_share * np.log(probability), np.where(np.isnan(probability), np.nan, 0.0))
-    return np.add.reduceat(terms, race_starts), np.log(race_lengths(race_starts, len(probability)))
-
-
 def compare_methods(
     frame: pl.DataFrame, before: dt.date | None = None, draws: int = DEFAULT_DRAWS, seed: int = 0
 ) -> pl.DataFrame:
@@ -340,20 +325,18 @@ def compare_methods(
         raise MarketError("no settled race with a full book to compare de-vig methods on")
     rows: list[dict[str, object]] = []
     for (kind,), part in chosen.sort("price_kind", "race_date", "race_key").group_by("price_kind", maintain_order=True):
-        starts = race_starts_of(part, "race_date", "race_key")
-        days = part["race_date"].to_numpy()[starts]
-        win_share = part["win_share"].to_numpy()
-        losses = {name: race_losses(part[f"p_{name}"].to_numpy(), win_share, starts) for name in METHODS}
-        base, log_n = losses["multiplicative"]
-        for name, (loss, _) in losses.items():
-            own = r2_interval(loss, log_n, days, draws, seed)
-            gain = paired_delta_r2(loss, base, log_n, days, draws, seed)
+        races = Races.from_frame(part)
+        log_n = np.log(races.field_size)
+        losses = {name: races.loss(part[f"p_{name}"].to_numpy()) for name in METHODS}
+        for name, loss in losses.items():
+            own = r2_interval(loss, log_n, races.race_date, draws, seed)
+            gain = paired_delta_r2(loss, losses["multiplicative"], log_n, races.race_date, draws, seed)
             rows.append(
                 {
                     "price_kind": kind,
                     "method": name,
-                    "races": len(starts),
-                    "mean_book": float(part["book_percent"].to_numpy()[starts].mean()),
+                    "races": len(races),
+                    "mean_book": float(part["book_percent"].to_numpy()[races.race_starts].mean()),
                     "r2": own.estimate,
                     "r2_low": own.low,
                     "r2_high": own.high,

@@ -173,12 +173,6 @@ def test_bad_input_is_named() -> None:
         market.devig(np.array([2.0, 2.0]), np.array([1]), "power")
 
 
-def test_race_losses_split_a_dead_heat() -> None:
-    loss, log_n = market.race_losses(np.array([0.5, 0.25, 0.25]), np.array([0.5, 0.5, 0.0]), ONE_RACE)
-    assert loss[0] == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(4))
-    assert log_n[0] == pytest.approx(np.log(3))
-
-
 def simulated_prices(exponent: float, races: int = 1500) -> pl.DataFrame:
     """Six-runner races whose prices are `p^(1/exponent)` in a book of its own, and their winners."""
     generator = np.random.default_rng(5)
