@@ -1,0 +1,456 @@
+"""Lands input files: each new or changed file once, by content, to Parquet below the landing folder.
+
+Here: finding files, order of work, transactions, amendments and forgetting. Not here: reading any format (raceform.py and
+the readers of the other kinds) and the landing tables (manifest.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from velo_assets.ingestion import manifest
+from velo_assets.ingestion.manifest import ManifestEntry
+from velo_assets.ingestion.parsed import LayoutError, ParsedFile
+from velo_assets.ingestion.raceform import YEAR_SCHEMA, stage_raceform
+from velo_assets.ingestion.rejects import ROW
+from velo_assets.ingestion.sql_text import literal
+from velo_assets.racing.macros import register
+from velo_assets.settings import FIRST_YEAR, DataRoot
+
+RESULT_DAYS_AHEAD = 1
+"""Results may be dated up to this many days ahead of the clock here, because it is already tomorrow in Sydney."""
+
+STAGING_MEMORY = "2500MB"
+"""Memory limit of the DuckDB connection that reads source files; it streams, so more does not help."""
+
+_CHUNK_BYTES = 1 << 23
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of input other than raceform: folder, reader, schema, file endings."""
+
+    name: str
+    module: str
+    reader: str
+    schema: str
+    endings: tuple[str, ...]
+
+    def read(self, path: Path) -> ParsedFile:
+        """Read one file with the reader of this kind."""
+        reader: Callable[[Path], ParsedFile] = getattr(import_module(self.module), self.reader)
+        return reader(path)
+
+    def empty(self) -> pl.DataFrame:
+        """An empty frame of landed rows, for the view when nothing has landed."""
+        schema = dict(getattr(import_module(self.module), self.schema))
+        return pl.DataFrame(schema={**schema, "source_file": pl.String(), "sequence": pl.Int64()})
+
+
+_INGESTION = "velo_assets.ingestion"
+
+OTHER_KINDS: dict[str, Kind] = {
+    "racecards": Kind(
+        "racecards", f"{_INGESTION}.racecards", "read_racecards", "RACECARDS_SCHEMA", (".json", ".json.gz")
+    ),
+    "sectionals": Kind(
+        "sectionals", f"{_INGESTION}.sectionals", "read_sectionals", "SECTIONALS_SCHEMA", (".csv", ".csv.gz")
+    ),
+    "betfair_sp": Kind(
+        "betfair_sp", f"{_INGESTION}.betfair_sp", "read_betfair_sp", "BETFAIR_SP_SCHEMA", (".csv", ".csv.gz")
+    ),
+    "streams": Kind(
+        "streams", f"{_INGESTION}.streams", "read_stream", "STREAMS_SCHEMA", (".bz2", ".jsonl", ".json", ".txt", "")
+    ),
+}
+"""Readers by kind; imported when first used."""
+
+RACEFORM_ENDINGS = (".csv", ".csv.gz", ".parquet", ".db", ".sqlite", ".sqlite3")
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """What became of one input file.
+
+    Attributes:
+        file: path below the data root.
+        kind: raceform, racecards, sectionals, betfair_sp or streams.
+        outcome: 'landed', 'unchanged', 'same content' (known under another name) or 'refused'.
+        rows: rows landed now.
+        rejected_rows: rows rejected now.
+        error: why it was refused.
+    """
+
+    file: str
+    kind: str
+    outcome: str
+    rows: int = 0
+    rejected_rows: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class LandingSummary:
+    """What a landing did.
+
+    Attributes:
+        files: every input file with its outcome.
+        years_touched: years whose content changed; exactly these (and what follows from them) need a refresh.
+    """
+
+    files: tuple[LandedFile, ...] = ()
+    years_touched: tuple[int, ...] = field(default=())
+
+    @property
+    def landed(self) -> tuple[LandedFile, ...]:
+        """Files that landed now."""
+        return tuple(file for file in self.files if file.outcome == "landed")
+
+    @property
+    def refused(self) -> tuple[LandedFile, ...]:
+        """Files that can't be used as a whole."""
+        return tuple(file for file in self.files if file.outcome == "refused")
+
+
+def input_files(root: DataRoot) -> Iterator[tuple[str, Path]]:
+    """Every file in the input folders as (kind, path), sorted by kind and name.
+
+    Hidden files, partial downloads (`.part`, `.tmp`, `.crdownload`) and notes (`.md`) are passed over.
+    """
+    folders = {
+        "raceform": root.raceform,
+        "racecards": root.racecards,
+        "sectionals": root.sectionals,
+        "betfair_sp": root.betfair_sp,
+        "streams": root.betfair_streams,
+    }
+    for kind in manifest.KINDS:
+        folder = folders[kind]
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if path.is_file() and not hidden and path.suffix.lower() not in {".md", ".part", ".tmp", ".crdownload"}:
+                yield kind, path
+
+
+def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | None = None) -> LandingSummary:
+    """Land every new or changed input file; a refused file is recorded and the others go through.
+
+    Args:
+        root: data root.
+        connection: warehouse, read-write.
+        today: the clock, for telling future dates; default the machine's date.
+
+    Returns:
+        Each file with its outcome, and the years touched.
+
+    Raises:
+        FileNotFoundError: the data root does not exist.
+    """
+    if not root.path.is_dir():
+        raise FileNotFoundError(
+            f"The data root {root.path} does not exist; create it, or set VELO_DATA to one that does."
+        )
+    last_date = (today or datetime.now(UTC).date()) + timedelta(days=RESULT_DAYS_AHEAD)
+    manifest.create_tables(connection)
+    before = manifest.year_fingerprints(connection)
+    _remove_orphans(root, connection)
+    files = []
+    with _staging(root) as (staging, scratch):
+        for kind, path in input_files(root):
+            # Sidecars look up the years of their races, so the views follow each kind.
+            if not files or files[-1].kind != kind:
+                _refresh_views(root, connection)
+            files.append(_land_file(root, connection, staging, scratch, kind, path, last_date))
+    _retire_covered(root, connection)
+    _refresh_views(root, connection)
+    return LandingSummary(tuple(files), manifest.touched_years(before, manifest.year_fingerprints(connection)))
+
+
+def forget(root: DataRoot, connection: duckdb.DuckDBPyConnection, file: str | Path) -> LandingSummary:
+    """Take back everything that ever landed from one file; earlier versions of its races from other files return.
+
+    Args:
+        root: data root.
+        connection: warehouse, read-write.
+        file: path below the data root or absolute; the file itself need not exist any more, and is left alone if it does.
+
+    Raises:
+        LookupError: nothing landed from this file; names what did.
+    """
+    manifest.create_tables(connection)
+    name = _relative(root, Path(file))
+    rows = connection.execute("select sha256, parquet from landing.manifest where file = ?", [name]).fetchall()
+    if not rows:
+        known = [
+            row[0] for row in connection.execute("select distinct file from landing.manifest order by 1").fetchall()
+        ]
+        shown = ", ".join(known[:20]) or "nothing"
+        raise LookupError(f"Nothing landed from {name!r}. Landed files: {shown}.")
+    before = manifest.year_fingerprints(connection)
+    connection.execute("begin")
+    try:
+        for sha256, _ in rows:
+            manifest.forget_version(connection, name, sha256)
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    _refresh_views(root, connection)
+    _remove_orphans(root, connection)
+    return LandingSummary((), manifest.touched_years(before, manifest.year_fingerprints(connection)))
+
+
+def create_views(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the landing tables and views exist, typed, even before anything has landed."""
+    manifest.create_tables(connection)
+    _refresh_views(root, connection)
+
+
+@contextmanager
+def _staging(root: DataRoot) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """An in-memory connection that reads source files, and a scratch folder beside the landing folder."""
+    root.landing.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=root.landing))
+    staging = duckdb.connect(
+        config={"memory_limit": STAGING_MEMORY, "temp_directory": str(scratch / "spill"), "threads": 2}
+    )
+    try:
+        register(staging)
+        yield staging, scratch
+    finally:
+        staging.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _land_file(
+    root: DataRoot,
+    connection: duckdb.DuckDBPyConnection,
+    staging: duckdb.DuckDBPyConnection,
+    scratch: Path,
+    kind: str,
+    path: Path,
+    last_date: date,
+) -> LandedFile:
+    name = _relative(root, path)
+    stat = path.stat()
+    # Size and time of change unchanged: the content is taken as unchanged, so that a second run reads no history again.
+    known = connection.execute(
+        "select status, error from landing.manifest where file = ? and bytes = ? and modified_ns = ?",
+        [name, stat.st_size, stat.st_mtime_ns],
+    ).fetchone()
+    sha256 = "" if known else _sha256(path)
+    if not known:
+        known = connection.execute(
+            "select status, error from landing.manifest where file = ? and sha256 = ?", [name, sha256]
+        ).fetchone()
+    if known:
+        return LandedFile(name, kind, "refused" if known[0] == manifest.REFUSED else "unchanged", error=known[1])
+    twin = connection.execute(
+        "select file from landing.manifest where kind = ? and sha256 = ? and status = 'live'", [kind, sha256]
+    ).fetchone()
+    if twin:
+        return LandedFile(name, kind, "same content", error=f"same content as {twin[0]}")
+    sequence = manifest.next_sequence(connection)
+    work = scratch / f"{sequence}"
+    work.mkdir()
+    try:
+        if kind == "raceform":
+            layout, parts, years, rejects = _raceform(path, work, staging, name, sequence, last_date)
+        else:
+            layout, parts, years, rejects = _other(connection, OTHER_KINDS[kind], path, work, name, sequence)
+        status, error = manifest.LIVE, None
+    except LayoutError as refusal:
+        layout, parts, status, error = "", [], manifest.REFUSED, str(refusal)
+        years, rejects = pl.DataFrame(schema=YEAR_SCHEMA), None
+    landed = _move_parts(root, kind, parts, sha256, sequence)
+    row_rejects = 0 if rejects is None else rejects.filter(pl.col("severity") == ROW).height
+    entry = ManifestEntry(
+        file=name,
+        kind=kind,
+        layout=layout,
+        sha256=sha256,
+        bytes=stat.st_size,
+        modified_ns=stat.st_mtime_ns,
+        rows=int(years["rows"].sum()),
+        rejected_rows=row_rejects,
+        rejected_fields=0 if rejects is None else rejects.height - row_rejects,
+        first_date=years["first_date"].min(),  # type: ignore[arg-type]
+        last_date=years["last_date"].max(),  # type: ignore[arg-type]
+        sequence=sequence,
+        parquet=landed,
+        status=status,
+        error=error,
+    )
+    connection.execute("begin")
+    try:
+        manifest.record(connection, entry, years, pl.DataFrame() if rejects is None else rejects)
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+    outcome = "refused" if status == manifest.REFUSED else "landed"
+    return LandedFile(name, kind, outcome, entry.rows, row_rejects, error)
+
+
+_Landed = tuple[str, list[tuple[int | None, Path]], pl.DataFrame, pl.DataFrame]
+
+
+def _raceform(
+    path: Path, work: Path, staging: duckdb.DuckDBPyConnection, name: str, sequence: int, last_date: date
+) -> _Landed:
+    if not path.name.lower().endswith(RACEFORM_ENDINGS):
+        raise LayoutError(path, f"not a raceform file by its name; use one of {', '.join(RACEFORM_ENDINGS)}.")
+    staged = stage_raceform(
+        path,
+        work,
+        staging,
+        source_file=name,
+        sequence=sequence,
+        first_date=date(FIRST_YEAR, 1, 1),
+        last_date=last_date,
+    )
+    parts: list[tuple[int | None, Path]] = [(year, part) for year, files in staged.parts.items() for part in files]
+    return staged.layout, parts, staged.years, staged.rejects
+
+
+def _other(
+    connection: duckdb.DuckDBPyConnection, kind: Kind, path: Path, work: Path, name: str, sequence: int
+) -> _Landed:
+    if not path.name.lower().endswith(kind.endings):
+        raise LayoutError(path, f"not a {kind.name} file by its name; use one of {', '.join(kind.endings)}.")
+    parsed = kind.read(path)
+    part = work / "rows.parquet"
+    rows = parsed.rows.with_columns(pl.lit(name).alias("source_file"), pl.lit(sequence, pl.Int64()).alias("sequence"))
+    rows.write_parquet(part)
+    rejects = parsed.rejects.with_columns(pl.lit(ROW).alias("severity"))
+    return parsed.layout, [(None, part)], _years_of(connection, kind.name, parsed.rows, _sha256(path)), rejects
+
+
+def _years_of(connection: duckdb.DuckDBPyConnection, kind: str, rows: pl.DataFrame, sha256: str) -> pl.DataFrame:
+    """Years of a dated kind by its dates; of a sidecar by the landed races it names; else one row without a year."""
+    if rows.is_empty():
+        return pl.DataFrame(schema=YEAR_SCHEMA)
+    if "race_date" in rows.columns and rows["race_date"].null_count() < rows.height:
+        dated = rows.filter(pl.col("race_date").is_not_null())
+        hashes = dated.drop("line_number", strict=False).hash_rows(seed=0)
+        summed = dated.select(pl.col("race_date"), hashes.alias("row_hash"))
+        found = (
+            summed.group_by(pl.col("race_date").dt.year().alias("year"))
+            .agg(
+                rows=pl.len(),
+                first_date=pl.col("race_date").min(),
+                last_date=pl.col("race_date").max(),
+                content_hash=pl.col("row_hash").sort().hash().sum().cast(pl.String),
+            )
+            .sort("year")
+        )
+    else:
+        years: list[int] = []
+        if kind == "sectionals" and manifest.live_parts(connection, "raceform"):
+            connection.register("sidecar_races", rows.select(pl.col("race_id").unique()))
+            years = [
+                row[0]
+                for row in connection.execute(
+                    """select distinct race_year from landing.raceform
+                       where race_id in (select race_id from sidecar_races) order by 1"""
+                ).fetchall()
+            ]
+            connection.unregister("sidecar_races")
+        # Rows are counted once, at the first year: a sidecar has no dates of its own.
+        found = pl.DataFrame(
+            {"year": years or [None], "rows": [rows.height] + [0] * (max(len(years), 1) - 1)},
+            schema={"year": pl.Int32, "rows": pl.Int64},
+        ).with_columns(content_hash=pl.lit(sha256))
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in YEAR_SCHEMA.items() if name not in found.columns]
+    return found.with_columns(missing).select(list(YEAR_SCHEMA)).cast(dict(YEAR_SCHEMA))
+
+
+def _move_parts(
+    root: DataRoot, kind: str, parts: list[tuple[int | None, Path]], sha256: str, sequence: int
+) -> list[str]:
+    """Rename finished parts into the landing folder: a reader sees a whole file or none."""
+    landed = []
+    for number, (year, part) in enumerate(parts):
+        folder = root.landing / kind / (f"race_year={year}" if year is not None else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{sha256[:16]}-{sequence}-{number}.parquet"
+        part.replace(target)
+        landed.append(str(target.relative_to(root.path)))
+    return landed
+
+
+def _remove_orphans(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
+    """Delete parts that no manifest row names: left by a landing that was killed before it committed, or forgotten."""
+    known = {
+        row[0]
+        for row in connection.execute("select unnest(parquet) from landing.manifest where status = 'live'").fetchall()
+    }
+    for kind in manifest.KINDS:
+        for part in (root.landing / kind).rglob("*.parquet"):
+            if str(part.relative_to(root.path)) not in known:
+                part.unlink()
+
+
+def _retire_covered(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
+    """Retire older versions of a raceform file whose every race is in the newest version of the same file.
+
+    A full dump that grows every night would otherwise keep every night's copy, and core would read them all.
+    """
+    rows = connection.execute(
+        """select file, sha256, sequence, parquet, max(sequence) over (partition by file) as newest
+           from landing.manifest where kind = 'raceform' and status = 'live'
+           qualify count(*) over (partition by file) > 1 order by file, sequence"""
+    ).fetchall()
+    newest = {file: parquet for file, _, sequence, parquet, last in rows if sequence == last}
+    for file, sha256, sequence, parquet, last in rows:
+        if sequence == last or not parquet:
+            continue
+        older, newer = (
+            ", ".join(literal(root.path / part) for part in parts) for parts in (parquet, newest[file] or parquet)
+        )
+        row = connection.execute(
+            f"""select count(*) from (select race_key from read_parquet([{older}], hive_partitioning=false)
+                                      except select race_key from read_parquet([{newer}], hive_partitioning=false))"""
+        ).fetchone()
+        if newest[file] and row is not None and row[0] == 0:
+            connection.execute(
+                "update landing.manifest set status = ?, parquet = [] where file = ? and sha256 = ?",
+                [manifest.SUPERSEDED, file, sha256],
+            )
+    _remove_orphans(root, connection)
+
+
+def _refresh_views(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
+    empty = {name: kind.empty() for name, kind in OTHER_KINDS.items()}
+    connection.execute("begin")
+    try:
+        manifest.refresh_views(connection, root.path, empty)
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+
+
+def _relative(root: DataRoot, path: Path) -> str:
+    absolute = path if path.is_absolute() else root.path / path
+    return absolute.relative_to(root.path).as_posix() if absolute.is_relative_to(root.path) else str(path)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

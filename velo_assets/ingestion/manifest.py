@@ -1,0 +1,228 @@
+"""What has landed: landing.manifest, landing.years, landing.rejects, and the views over the live Parquet parts.
+
+Here: the tables of the landing schema, and questions about them. Not here: reading source files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from velo_assets.ingestion.layouts import LANDED_COLUMNS
+from velo_assets.ingestion.sql_text import literal, quoted
+
+LIVE = "live"
+REFUSED = "refused"
+SUPERSEDED = "superseded"
+
+KINDS = ("raceform", "racecards", "sectionals", "betfair_sp", "streams")
+"""Kinds of input, each with a view of its name in the landing schema, in landing order."""
+
+_TABLES = (
+    """create table if not exists landing.manifest (
+           file varchar, kind varchar, layout varchar, sha256 varchar, bytes bigint, modified_ns bigint, rows bigint,
+           rejected_rows bigint, rejected_fields bigint, first_date date, last_date date, landed_at timestamp,
+           sequence bigint, parquet varchar[], status varchar, error varchar)""",
+    """create table if not exists landing.years (
+           file varchar, sha256 varchar, kind varchar, sequence bigint, year integer, rows bigint, races bigint,
+           content_hash varchar)""",
+    """create table if not exists landing.rejects (
+           file varchar, sha256 varchar, line_number bigint, severity varchar, reason varchar, detail varchar,
+           raw_text varchar)""",
+    "create sequence if not exists landing.landing_order start 1",
+)
+
+RACEFORM_TYPES: dict[str, str] = {
+    **dict.fromkeys(LANDED_COLUMNS, "varchar"),
+    "race_date": "date",
+    "race_key": "bigint",
+    "horse_key": "bigint",
+    "runner_key": "bigint",
+    "source_file": "varchar",
+    "sequence": "bigint",
+    "row_hash": "ubigint",
+    "race_year": "integer",
+}
+"""Columns of landing.raceform and their DuckDB types. `race_year` is the folder of a part: filter on it to read few."""
+
+
+@dataclass(frozen=True)
+class ManifestEntry:
+    """One version of one input file, as remembered."""
+
+    file: str
+    kind: str
+    layout: str
+    sha256: str
+    bytes: int
+    modified_ns: int
+    rows: int
+    rejected_rows: int
+    rejected_fields: int
+    first_date: date | None
+    last_date: date | None
+    sequence: int
+    parquet: list[str]
+    status: str
+    error: str | None
+
+
+def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the landing schema and its tables where they are missing."""
+    connection.execute("create schema if not exists landing")
+    for statement in _TABLES:
+        connection.execute(statement)
+
+
+def next_sequence(connection: duckdb.DuckDBPyConnection) -> int:
+    """The next place in landing order; larger is later, and never given twice."""
+    row = connection.execute("select nextval('landing.landing_order')").fetchone()
+    if row is None:
+        raise RuntimeError("landing.landing_order gave no value; the warehouse file is damaged.")
+    return int(row[0])
+
+
+def record(
+    connection: duckdb.DuckDBPyConnection, entry: ManifestEntry, years: pl.DataFrame, rejects: pl.DataFrame
+) -> None:
+    """Remember one landed or refused file: manifest row, years and rejects, inside the caller's transaction.
+
+    Args:
+        connection: warehouse.
+        entry: the manifest row.
+        years: columns year, rows, races, content_hash.
+        rejects: columns line_number, raw_text, reason, detail, severity.
+    """
+    connection.execute("delete from landing.manifest where file = ? and sha256 = ?", [entry.file, entry.sha256])
+    _forget_details(connection, entry.file, entry.sha256)
+    connection.execute(
+        "insert into landing.manifest values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, now()::timestamp, ?, ?, ?, ?)",
+        [
+            entry.file,
+            entry.kind,
+            entry.layout,
+            entry.sha256,
+            entry.bytes,
+            entry.modified_ns,
+            entry.rows,
+            entry.rejected_rows,
+            entry.rejected_fields,
+            entry.first_date,
+            entry.last_date,
+            entry.sequence,
+            entry.parquet,
+            entry.status,
+            entry.error,
+        ],
+    )
+    file, sha256, kind, sequence = entry.file, entry.sha256, entry.kind, entry.sequence
+    if years.height:
+        connection.register("landed_years", years)
+        connection.execute(
+            "insert into landing.years select ?, ?, ?, ?, year, rows, races, content_hash from landed_years",
+            [file, sha256, kind, sequence],
+        )
+        connection.unregister("landed_years")
+    if rejects.height:
+        connection.register("landed_rejects", rejects)
+        connection.execute(
+            """insert into landing.rejects
+               select ?, ?, line_number, severity, reason, detail, raw_text from landed_rejects""",
+            [file, sha256],
+        )
+        connection.unregister("landed_rejects")
+
+
+def forget_version(connection: duckdb.DuckDBPyConnection, file: str, sha256: str) -> None:
+    """Drop one version of a file from all landing tables, inside the caller's transaction."""
+    connection.execute("delete from landing.manifest where file = ? and sha256 = ?", [file, sha256])
+    _forget_details(connection, file, sha256)
+
+
+def _forget_details(connection: duckdb.DuckDBPyConnection, file: str, sha256: str) -> None:
+    connection.execute("delete from landing.years where file = ? and sha256 = ?", [file, sha256])
+    connection.execute("delete from landing.rejects where file = ? and sha256 = ?", [file, sha256])
+
+
+def live_parts(connection: duckdb.DuckDBPyConnection, kind: str) -> list[str]:
+    """Parquet parts of the live files of a kind, relative to the data root, in landing order."""
+    rows = connection.execute(
+        """select part from (select sequence, unnest(parquet) as part from landing.manifest
+                             where kind = ? and status = 'live')
+           order by sequence, part""",
+        [kind],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def refresh_views(connection: duckdb.DuckDBPyConnection, root: Path, empty: dict[str, pl.DataFrame]) -> None:
+    """Point landing.<kind> at the live parts; a typed empty view where a kind has none.
+
+    Args:
+        connection: warehouse, inside the caller's transaction.
+        root: data root the parts are relative to.
+        empty: an empty typed frame per kind other than raceform.
+    """
+    for kind in KINDS:
+        parts = live_parts(connection, kind)
+        if kind == "raceform":
+            query = _raceform_query(root, parts)
+        elif parts:
+            files = ", ".join(literal(root / part) for part in parts)
+            query = f"select * from read_parquet([{files}], union_by_name=true, hive_partitioning=false)"
+        else:
+            query = _empty_query(connection, empty[kind])
+        connection.execute(f"create or replace view landing.{kind} as {query}")
+
+
+def _raceform_query(root: Path, parts: list[str]) -> str:
+    if not parts:
+        columns = ", ".join(f"null::{kind} as {quoted(name)}" for name, kind in RACEFORM_TYPES.items())
+        return f"select {columns} where false"
+    # Hive partitioning lets a filter on race_year skip files without opening them.
+    files = ", ".join(literal(root / part) for part in parts)
+    columns = ", ".join(quoted(name) for name in RACEFORM_TYPES)
+    return f"select {columns} from read_parquet([{files}], hive_partitioning=true, hive_types={{'race_year': integer}})"
+
+
+def _empty_query(connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> str:
+    connection.register("empty_kind", frame)
+    described = connection.execute("describe select * from empty_kind").fetchall()
+    connection.unregister("empty_kind")
+    columns = ", ".join(f"null::{row[1]} as {quoted(row[0])}" for row in described)
+    return f"select {columns} where false"
+
+
+def year_fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[int, str]:
+    """What each year's core tables are made of: equal fingerprints mean nothing to refresh.
+
+    The hash is over the content of the live files in landing order. Content that landed again counts at its last place
+    only. Files without dates (a sidecar landed before its races) count to every year.
+
+    Returns:
+        year -> fingerprint, for every year with a live race.
+    """
+    rows = connection.execute(
+        """select years.year, years.kind, years.content_hash, max(years.sequence) as place
+           from landing.years join landing.manifest using (file, sha256)
+           where manifest.status = 'live' group by all order by place, years.kind, years.content_hash"""
+    ).fetchall()
+    undated = [f"{kind}:{content}" for year, kind, content, _ in rows if year is None]
+    contents: dict[int, list[str]] = {}
+    for year, kind, content, _ in rows:
+        if year is not None:
+            contents.setdefault(int(year), []).append(f"{kind}:{content}")
+    return {
+        year: hashlib.sha256("\n".join(found + undated).encode()).hexdigest()[:32]
+        for year, found in sorted(contents.items())
+    }
+
+
+def touched_years(before: dict[int, str], after: dict[int, str]) -> tuple[int, ...]:
+    """Years whose content differs between two fingerprints, sorted."""
+    return tuple(sorted(year for year in before.keys() | after.keys() if before.get(year) != after.get(year)))

@@ -1,0 +1,15 @@
+"""SQL text for the few places where DuckDB takes no bound parameter: paths of COPY, views over files, column names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def literal(value: str | Path) -> str:
+    """A SQL string literal."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def quoted(name: str) -> str:
+    """A SQL identifier in quotes (`or` is a column of the export)."""
+    return '"' + name.replace('"', '""') + '"'

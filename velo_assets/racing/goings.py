@@ -1,0 +1,67 @@
+"""Goings: the state of the ground in words to a group and an ordinal index.
+
+The index runs from -2 (firm) over 0 (good, standard) to +3 (heavy). Artificial and dirt surfaces have groups of their own.
+Only the first statement counts: `Good To Soft (Soft in places)` is good to soft.
+"""
+
+from __future__ import annotations
+
+TURF: dict[str, tuple[str, float]] = {
+    "hard": ("firm", -2.0),
+    "firm": ("firm", -2.0),
+    "good to firm": ("firm", -1.0),
+    "good": ("good", 0.0),
+    "good to yielding": ("good", 0.5),
+    "good to soft": ("good", 1.0),
+    "yielding": ("soft", 1.0),
+    "yielding to soft": ("soft", 1.5),
+    "soft": ("soft", 2.0),
+    "soft to heavy": ("heavy", 2.5),
+    "very soft": ("heavy", 2.5),
+    "holding": ("heavy", 2.5),
+    "heavy": ("heavy", 3.0),
+}
+"""Turf goings: words to (group, index)."""
+
+ALL_WEATHER: dict[str, tuple[str, float]] = {
+    "fast": ("aw-fast", -1.0),
+    "firm": ("aw-fast", -1.0),
+    "good to firm": ("aw-fast", -0.5),
+    "wet fast": ("aw-fast", -1.0),
+    "standard to fast": ("aw-fast", -0.5),
+    "good": ("aw-standard", 0.0),
+    "standard": ("aw-standard", 0.0),
+    "sealed": ("aw-standard", 0.0),
+    "standard to slow": ("aw-slow", 0.5),
+    "slow": ("aw-slow", 1.0),
+    "wet slow": ("aw-slow", 1.0),
+    "muddy": ("aw-slow", 2.0),
+    "sloppy": ("aw-slow", 2.0),
+}
+"""Goings of artificial and dirt surfaces. Hong Kong calls its dirt `Good` too."""
+
+DIRT_WORDS = tuple(word for word in ALL_WEATHER if word not in TURF)
+"""Words that no turf course uses: they tell the surface where the course name does not."""
+
+
+def _cases(table: dict[str, tuple[str, float]], item: int) -> str:
+    rows = ((word, entry[item]) for word, entry in table.items() if entry[0])
+    return " ".join(f"when '{word}' then {value!r}" for word, value in rows)
+
+
+_DIRT = ", ".join(f"'{word}'" for word in DIRT_WORDS)
+
+MACROS: tuple[str, ...] = (
+    (
+        "create or replace temp macro going_words(going) as "
+        "trim(replace(split_part(split_part(lower(going), '(', 1), ',', 1), '-', ' '))"
+    ),
+    f"create or replace temp macro going_is_dirt(going) as coalesce(going_words(going) in ({_DIRT}), false)",
+    f"""create or replace temp macro going_group_of(going, surface) as
+       case when surface = 'all-weather' then case going_words(going) {_cases(ALL_WEATHER, 0)} end
+            else case going_words(going) {_cases(TURF, 0)} end end""",
+    f"""create or replace temp macro going_index_of(going, surface) as
+       case when surface = 'all-weather' then case going_words(going) {_cases(ALL_WEATHER, 1)} end
+            else case going_words(going) {_cases(TURF, 1)} end end::double""",
+)
+"""Macros: words of the going to group and index, given the surface ('turf' or 'all-weather')."""

@@ -1,0 +1,12 @@
+"""The race key: date, course and off time. `race_id` is reused by the export and only a reference."""
+
+from __future__ import annotations
+
+MACROS: tuple[str, ...] = (
+    # Without an off time the id, then the name, keep two races of a meeting apart.
+    """create or replace temp macro race_key_of(race_date, course, region, off, race_id, race_name) as
+       hash_key(race_date::varchar || '|' || course_key_text(course, region) || '|'
+                || coalesce(nullif(off_key_text(off, race_date, course_country(course, region)), ''),
+                            'id ' || text_or_null(race_id), 'name ' || text_key(race_name), ''))""",
+)
+"""Macro: columns of a result row or a card to the race key."""

@@ -1,0 +1,142 @@
+-- grain: one row per runner
+-- point in time: known before the off
+-- look-back: none
+-- description: Runners as declared: who rides, trains and owns them, weight, stall, headgear, ratings known before the race.
+with landed as (
+    select *
+    from landing.raceform
+    where race_year between year($start::date) and year($end::date) and race_date between $start and $end
+),
+
+cards as (
+    select
+        *,
+        race_key_of(race_date, course, region, off_text, race_id, race_name) as race_key
+    from landing.racecards
+    where race_date between $start and $end
+),
+
+sidecar as (
+    select race_id, horse, declared_weight_lb
+    from landing.sectionals
+    qualify row_number() over (partition by race_id, horse order by sequence desc, line_number desc) = 1
+),
+
+latest_result as (
+    select race_key, max(sequence) as sequence
+    from landed
+    group by race_key
+),
+
+latest_card as (
+    select race_key, max(sequence) as sequence
+    from cards
+    where race_key not in (select race_key from latest_result)
+    group by race_key
+),
+
+from_results as (
+    select
+        landed.runner_key,
+        landed.race_key,
+        landed.race_date,
+        landed.horse_key,
+        trim(landed.horse) as horse,
+        saddle_number_of(landed.num) as saddle_number,
+        case
+            when race_type_of(landed.type, landed.race_name) = 'Flat' then nullif(whole_number(landed.draw), 0)
+        end as stall,
+        whole_number(landed.age) as age_years,
+        upper(text_or_null(landed.sex)) as sex,
+        coalesce(weight_lb_of(landed.wgt), weight_lb_of(landed.lbs)) as weight_lb,
+        -- A source that also leaves age, sire and owner blank does not report headgear: blank is unknown there, not none.
+        case
+            when text_or_null(landed.hg) is not null
+                or coalesce(text_or_null(landed.age), text_or_null(landed.sire), text_or_null(landed.owner)) is not null
+                then coalesce(landed.hg, '')
+        end as headgear_text,
+        text_or_null(landed.jockey) as jockey,
+        text_or_null(landed.trainer) as trainer,
+        text_or_null(landed.owner) as owner,
+        rating_of(landed."or") as official_rating,
+        text_or_null(landed.sire) as sire,
+        text_or_null(landed.dam) as dam,
+        text_or_null(landed.damsire) as damsire,
+        sidecar.declared_weight_lb as body_weight_lb,
+        null::integer as card_rating,
+        null::integer as card_speed_rating,
+        'result' as stage,
+        landed.source_file
+    from landed
+    inner join latest_result using (race_key, sequence)
+    left join sidecar on landed.race_id = sidecar.race_id and landed.horse = sidecar.horse
+),
+
+from_cards as (
+    select
+        cards.race_key,
+        cards.race_date,
+        horse_key_of(cards.horse, cards.dam, cards.age_years, cards.race_date) as horse_key,
+        runner_key_of(
+            cards.race_key, horse_key_of(cards.horse, cards.dam, cards.age_years, cards.race_date)
+        ) as runner_key,
+        cards.horse,
+        cards.saddle_number,
+        case when cards.race_type = 'Flat' then nullif(cards.stall, 0) end as stall,
+        cards.age_years,
+        cards.sex,
+        cards.weight_lb,
+        coalesce(cards.headgear, '') || case when cards.headgear_first_time then '1' else '' end as headgear_text,
+        cards.jockey,
+        cards.trainer,
+        cards.owner,
+        cards.official_rating,
+        cards.sire,
+        cards.dam,
+        cards.damsire,
+        null::integer as body_weight_lb,
+        cards.card_rating,
+        cards.card_speed_rating,
+        'card' as stage,
+        cards.source_file
+    from cards
+    inner join latest_card using (race_key, sequence)
+    where not coalesce(cards.non_runner, false)
+    qualify row_number() over (partition by runner_key order by cards.saddle_number) = 1
+),
+
+gathered as (
+    select * from from_results
+    union all by name
+    select * from from_cards
+)
+
+select
+    runner_key, -- key of race and horse
+    race_key, -- key of the race
+    race_date, -- local date of the race
+    horse_key, -- key of name, suffix, and dam or foaling year
+    horse, -- name with country suffix
+    saddle_number::integer as saddle_number, -- number on the card; coupled runners share one
+    stall::integer as stall, -- starting stall, flat races only [stall]
+    age_years::integer as age_years, -- age as the source states it [years]
+    sex, -- C F G H M R; other letters kept as they came
+    weight_lb::integer as weight_lb, -- weight carried [lb]
+    headgear_codes(headgear_text) as headgear, -- codes b e h p t v sorted, empty for none, null when the source does not say
+    headgear_first_time_of(headgear_text) as headgear_first_time, -- wears some headgear for the first time
+    jockey, -- jockey as written
+    label_key(jockey) as jockey_key, -- key of the jockey's label
+    trainer, -- trainer as written
+    label_key(trainer) as trainer_key, -- key of the trainer's label
+    owner, -- owner as written
+    label_key(owner) as owner_key, -- key of the owner's label
+    official_rating::integer as official_rating, -- handicap mark before the race [rating]
+    sire, -- sire as written
+    dam, -- dam as written
+    damsire, -- sire of the dam as written
+    body_weight_lb::integer as body_weight_lb, -- weight of the horse itself, sidecar only [lb]
+    card_rating::integer as card_rating, -- racecard's adjusted master rating, published before the race [rating]
+    card_speed_rating::integer as card_speed_rating, -- racecard's adjusted speed rating, published before the race [rating]
+    stage, -- result, or card while no result has landed
+    source_file -- file the entry came from
+from gathered
