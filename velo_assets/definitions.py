@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from velo_assets.automation.schedules import SCHEDULES
 from velo_assets.automation.sensors import SENSORS
 from velo_assets.checks import all_checks
 from velo_assets.resources.data import DataRootResource, WarehouseResource
+from velo_assets.resources.models import RegistryResource
 
 
 def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -24,19 +26,23 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
     Returns:
         Definitions that run in process: a step is short and imports are dear (see docs/architecture.md).
     """
-    return dg.Definitions(
-        assets=all_assets(),
-        asset_checks=all_checks(),
-        jobs=JOBS,
-        schedules=SCHEDULES,
-        sensors=SENSORS,
-        resources={
-            "data_root": DataRootResource(),
-            "warehouse": WarehouseResource(),
-            **(resource_overrides or {}),
-        },
-        executor=dg.in_process_executor,
-    )
+    with warnings.catch_warnings():
+        # Backfill policies are beta in Dagster 1.13; one warning an asset says nothing a reader can act on.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.Definitions(
+            assets=all_assets(),
+            asset_checks=all_checks(),
+            jobs=JOBS,
+            schedules=SCHEDULES,
+            sensors=SENSORS,
+            resources={
+                "data_root": DataRootResource(),
+                "warehouse": WarehouseResource(),
+                "model_registry": RegistryResource(),
+                **(resource_overrides or {}),
+            },
+            executor=dg.in_process_executor,
+        )
 
 
 defs = build_defs()

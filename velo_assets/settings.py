@@ -9,6 +9,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+LAYERS = ("landing", "core", "features", "market", "models", "backtest", "monitoring", "serving")
+"""Layers in the order of the data flow; a layer is an asset key prefix, a DuckDB schema and an asset group."""
+
 
 @dataclass(frozen=True)
 class DataRoot:

@@ -11,7 +11,6 @@ from graphlib import TopologicalSorter
 import dagster as dg
 import duckdb
 
-from velo_assets.ingestion.manifest import year_fingerprints
 from velo_assets.partitions import Window
 from velo_assets.warehouse.builds import WHOLE, Node, record_build
 
@@ -39,6 +38,8 @@ def record(
     connection: duckdb.DuckDBPyConnection, context: dg.AssetExecutionContext, window: Window | None, rows: int
 ) -> None:
     """Write down that the running asset was built for its window; an unpartitioned asset is one whole."""
+    from velo_assets.ingestion.manifest import year_fingerprints
+
     spec = next(iter(context.assets_def.specs))
     years = window.years if window else (WHOLE,)
     record_build(connection, node_of(spec), years, year_fingerprints(connection), rows)

@@ -10,14 +10,15 @@ import duckdb
 from velo_assets.assets.sql_tables import sql_assets
 from velo_assets.partitions import Window
 from velo_assets.settings import DataRoot
-from velo_assets.warehouse.export import MATRIX, export_matrix
 
 
 def assets() -> list[dg.AssetsDefinition]:
     """The assets of the layer."""
-    return sql_assets("features", after_build={MATRIX: _export})
+    return sql_assets("features", after_build={"features/runner_features": _export})
 
 
 def _export(connection: duckdb.DuckDBPyConnection, root: DataRoot, window: Window) -> dict[str, Any]:
+    from velo_assets.warehouse.export import export_matrix
+
     files = export_matrix(connection, root.exports, window.years)
     return {"exports": dg.MetadataValue.json([str(file) for file in files])}

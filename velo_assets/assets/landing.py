@@ -1,7 +1,5 @@
 """Layer landing: files as they came, one Parquet per source file, a manifest, rejected rows with reasons."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

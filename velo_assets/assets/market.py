@@ -1,7 +1,5 @@
 """Layer market: de-vigged probabilities per price kind."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from velo_assets.assets.builds import record
@@ -10,7 +8,6 @@ from velo_assets.code_versions import code_version
 from velo_assets.partitions import YEARLY, window_of
 from velo_assets.resources.data import WarehouseResource
 from velo_assets.warehouse.build import replace_window
-from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import Column
 
 PROBABILITIES = (
@@ -45,6 +42,7 @@ def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
     """Take the margin out of every complete book."""
     from velo_assets.modelling.market import probabilities as devig
     from velo_assets.reports.plots import market_reliability_png
+    from velo_assets.warehouse.query import frame_of
 
     window = window_of(context)
     with warehouse.get_connection() as connection:

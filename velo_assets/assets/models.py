@@ -1,12 +1,9 @@
 """Layer models: key Y is trained on races before Y only, and scored on Y. One MLflow run per model and year."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
 from velo_assets.assets.builds import record
 from velo_assets.assets.dress import Lineage, asset_key, picture, rows_by_year, table_metadata
@@ -17,8 +14,10 @@ from velo_assets.resources.models import RegistryResource
 from velo_assets.settings import DECISION_PRICE, PRICE_REGIMES, DataRoot, PriceRegime
 from velo_assets.warehouse.build import replace_window, table_exists
 from velo_assets.warehouse.connection import Warehouse
-from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import Column
+
+if TYPE_CHECKING:
+    import polars as pl
 
 KEY_COLUMNS = (
     Column("race_date", "day of the race", ""),
@@ -173,8 +172,10 @@ def _blend(root: DataRoot, warehouse: Warehouse, window: Window) -> list[Any]:
     return blend_folds(outcomes(warehouse, window.years[-1], DECISION_PRICE.kind), scores, window.years)
 
 
-def _predictions(warehouse: Warehouse, name: str, columns: dict[str, str], last_year: int) -> pl.DataFrame:
+def _predictions(warehouse: Warehouse, name: str, columns: dict[str, str], last_year: int) -> "pl.DataFrame":
     """Earlier out-of-sample predictions of a model, by runner, some columns renamed."""
+    from velo_assets.warehouse.query import frame_of
+
     wanted = ", ".join(f"{source} as {target}" for source, target in columns.items())
     with warehouse.connect(f"reading {name}") as connection:
         if not table_exists(connection, name):
@@ -186,8 +187,10 @@ def _predictions(warehouse: Warehouse, name: str, columns: dict[str, str], last_
         )
 
 
-def _rows(folds: Iterable[Any], columns: Sequence[Column]) -> pl.DataFrame:
+def _rows(folds: Iterable[Any], columns: Sequence[Column]) -> "pl.DataFrame":
     """All folds' rows in the declared column order; no rows, but the right types, when there is no fold."""
+    import polars as pl
+
     frames = [fold.predictions.select(column.name for column in columns) for fold in folds]
     if frames:
         return pl.concat(frames)

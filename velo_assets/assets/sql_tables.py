@@ -3,8 +3,6 @@
 Belongs here: the one way from SQL file to asset. Does not belong here: the SQL, the loader.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +17,7 @@ from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import build_table
 from velo_assets.warehouse.sql_table import SqlTable, all_tables
 
-OWNERS = {"core": ["team:ingestion"], "features": ["team:features"]}
+OWNERS = {"core": ["team:ingestion"], "features": ["team:features"], "backtest": ["team:trading"]}
 
 AfterBuild = Callable[[duckdb.DuckDBPyConnection, DataRoot, Window], dict[str, Any]]
 """What follows a build of one table on the same connection; returns metadata."""

@@ -13,12 +13,9 @@ import dagster as dg
 from velo_assets.assets.builds import nodes_of
 from velo_assets.automation.instance import process_tag
 from velo_assets.partitions import range_tags
-from velo_assets.settings import DataRoot
+from velo_assets.settings import LAYERS, DataRoot
 from velo_assets.warehouse.builds import WHOLE, Node, stale, stored_fingerprints
 from velo_assets.warehouse.connection import Warehouse
-
-LAYERS = ("landing", "core", "features", "market", "models", "backtest", "monitoring", "serving")
-"""Layers in the order of the data flow."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +157,7 @@ def execute(
     """
     result = defs.resolve_job_def(job).execute_in_process(
         instance=instance,
+        run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},
         tags={**process_tag(), **(range_tags(*years) if years else {})},
         asset_selection=[dg.AssetKey(name.split("/")) for name in assets] if assets else None,
         raise_on_error=False,

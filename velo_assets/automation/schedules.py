@@ -1,7 +1,5 @@
 """Schedules: the nightly run and the weekly report, in the time of the racing day."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import dagster as dg

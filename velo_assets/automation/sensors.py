@@ -3,8 +3,6 @@
 No sensor opens the warehouse: they read folders and metadata of materializations, and so never wait for a run.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

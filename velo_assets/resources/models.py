@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 from pydantic import Field
 
-from velo_assets.modelling.registry import ModelRegistry
 from velo_assets.settings import DataRoot
+
+if TYPE_CHECKING:
+    from velo_assets.modelling.registry import ModelRegistry
 
 
 class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -16,5 +20,7 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def registry(self) -> ModelRegistry:
         """The registry of the data root."""
+        from velo_assets.modelling.registry import ModelRegistry
+
         root = DataRoot.from_environment()
         return ModelRegistry(root.mlflow_uri, root.mlartifacts, self.lock_timeout_seconds)

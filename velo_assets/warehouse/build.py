@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 import duckdb
-import polars as pl
 
 from velo_assets.warehouse.sql_table import Column, SqlTable, load_table
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
@@ -80,7 +83,8 @@ def replace_window(
     Raises:
         ValueError: rows outside the window, which a later rerun would duplicate.
     """
-    outside = frame.filter((pl.col("race_date") < start) | (pl.col("race_date") > end)).height
+    days = frame["race_date"]
+    outside = int(((days < start) | (days > end)).sum())
     if outside:
         raise ValueError(f"{name}: {outside} rows lie outside the window {start} to {end}.")
     with transaction(connection):

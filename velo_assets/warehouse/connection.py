@@ -21,7 +21,9 @@ from typing import IO
 
 import duckdb
 
-SCHEMAS = ("landing", "core", "features", "market", "models", "backtest", "monitoring", "serving", "meta")
+from velo_assets.settings import LAYERS
+
+SCHEMAS = (*LAYERS, "meta")
 """Schemas of the warehouse: the layers, and `meta` for our own records of builds."""
 
 _POLL_SECONDS = 0.05

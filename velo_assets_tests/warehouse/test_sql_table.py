@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import sqlglot
+from sqlglot import expressions as exp
 
 from velo_assets.warehouse import sql_table
 from velo_assets.warehouse.sql_table import Column, SqlTableError, all_tables, load_table
@@ -80,9 +82,8 @@ def test_an_unknown_table_is_a_clear_error() -> None:
         load_table("features/nothing")
 
 
-def test_every_file_of_the_house_follows_the_conventions() -> None:
-    import sqlglot
-
-    for table in all_tables():
-        select = sqlglot.parse_one(table.text, dialect="duckdb")
-        assert [column.name for column in table.columns] == select.named_selects, table.name
+@pytest.mark.parametrize("table", all_tables(), ids=lambda table: table.name)
+def test_what_is_scanned_agrees_with_the_parsed_sql(table: sql_table.SqlTable) -> None:
+    tree = sqlglot.parse_one(table.text, dialect="duckdb")
+    assert [column.name for column in table.columns] == tree.named_selects
+    assert table.dependencies == tuple(sorted({f"{t.db}/{t.name}" for t in tree.find_all(exp.Table) if t.db}))
