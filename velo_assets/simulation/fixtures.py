@@ -139,8 +139,8 @@ reality."""
 
 def _kind_shares(month: NDArray[np.int64]) -> NDArray[np.float64]:
     """Share of turf, all-weather and jumps meetings by calendar month; shape (n, 3)."""
-    turf = np.array([0.0, 0.0, 0.12, 0.42, 0.52, 0.58, 0.60, 0.58, 0.52, 0.38, 0.08, 0.0])[month - 1]
-    all_weather = np.array([0.34, 0.34, 0.28, 0.16, 0.12, 0.13, 0.13, 0.14, 0.16, 0.18, 0.26, 0.30])[month - 1]
+    turf = np.array([0.0, 0.0, 0.14, 0.44, 0.56, 0.62, 0.63, 0.62, 0.56, 0.44, 0.12, 0.0])[month - 1]
+    all_weather = np.array([0.45, 0.44, 0.36, 0.20, 0.14, 0.14, 0.14, 0.15, 0.18, 0.22, 0.36, 0.42])[month - 1]
     return np.stack([turf, all_weather, 1.0 - turf - all_weather], axis=1)
 
 
@@ -165,14 +165,19 @@ def build_fixtures(courses: Courses, *, year: int, races: int, rng: np.random.Ge
     )
     all_days = all_days[(all_days != christmas) & (all_days != christmas + 1)]
     weekday = (all_days + 3) % 7
-    weight = np.array([0.95, 1.0, 1.05, 1.05, 1.15, 1.7, 0.75])[weekday]
+    weight = np.array([0.95, 1.0, 1.05, 1.05, 1.15, 1.5, 0.8])[weekday]
 
     meetings = max(1, round(races / np.mean(MEETING_RACES)))
     # Every racing day has at least two meetings; large worlds race on nearly every day.
     day_count = int(np.clip(meetings / MEETINGS_ON_A_DAY, 1, len(all_days)))
-    spaced = np.sort(np.argsort(-(weight + rng.random(len(all_days)) * 3.0), kind="stable")[:day_count])
+    # One racing day in each of as many equal stretches of the year, Saturdays first.
+    stretch = np.arange(len(all_days)) * day_count // len(all_days)
+    by_appeal = np.lexsort((-(weight + rng.random(len(all_days)) * 1.5), stretch))
+    spaced = by_appeal[np.unique(stretch[by_appeal], return_index=True)[1]]
     racing_days, racing_weight = all_days[spaced], weight[spaced]
-    extra = rng.choice(day_count, size=max(0, meetings - day_count), p=racing_weight / racing_weight.sum())
+    # Spread evenly along the summed weights, so that no day is crowded by chance.
+    even = (np.arange(max(0, meetings - day_count)) + 0.5) / max(1, meetings - day_count)
+    extra = np.searchsorted(np.cumsum(racing_weight) / racing_weight.sum(), even).clip(0, day_count - 1)
     day = np.sort(np.concatenate([racing_days, racing_days[extra]]))[:meetings]
 
     month = (day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12) + 1
@@ -182,6 +187,8 @@ def build_fixtures(courses: Courses, *, year: int, races: int, rng: np.random.Ge
     for _ in range(40):
         kind = (rng.random(len(unplaced))[:, None] > shares[unplaced]).sum(axis=1).clip(0, 2)
         region = (rng.random(len(unplaced)) > 0.71).astype(np.int64)
+        # Ireland has one all-weather course, and races over jumps instead.
+        kind = np.where((region == IRE) & (kind == ALL_WEATHER) & (rng.random(len(unplaced)) < 0.6), JUMPS, kind)
         allowed = (courses.kind[None, :] == kind[:, None]) & (courses.region[None, :] == region[:, None])
         course[unplaced] = np.argmax(np.where(allowed, rng.random(allowed.shape), -1.0), axis=1)
         place = day * 1000 + courses.place[course]

@@ -27,7 +27,7 @@ FORM_SD_LB = 4.5
 TRAINER_FORM_HALF_LIFE_DAYS = 30.0
 TRAINER_FORM_SD = 0.22
 """Utility. The trainer form cycle: a stable whose horses all run well or badly for weeks."""
-SHARED_DAY_TARGET = 0.56
+SHARED_DAY_TARGET = 0.58
 """Share of runs whose trainer has another runner the same day; sets how many trainers there are."""
 
 
@@ -216,7 +216,7 @@ def build_people(
         sire_trip=rng.normal(0.0, 0.22, sires),
         owners=int(np.clip(races_per_year * 0.7, 60, 15_000)),
         talent_spread=float(
-            np.interp(np.log(races_per_year), np.log([300, 1000, 3000, 20_000]), [0.6, 0.75, 0.82, 1.0])
+            np.interp(np.log(races_per_year), np.log([300, 1000, 3000, 20_000]), [0.57, 0.71, 0.81, 1.0])
         ),
     )
 
@@ -300,7 +300,7 @@ def breed(
     )
 
 
-JUMPS_SHARE = {0: 0.38, 1: 0.48}
+JUMPS_SHARE = {0: 0.37, 1: 0.46}
 """Share of jumps racing (the rest is flat) in GB and IRE over the year."""
 IRE_SHARE = 0.29
 

@@ -319,8 +319,8 @@ def _pattern(
     race: dict[str, NDArray[np.generic]], jumps: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.object_]:
     """Group and grade of the best races, by mean rating."""
-    mean = race["mean_rating"].astype(np.float64) - np.where(jumps, 44.0, 0.0)
-    level = np.searchsorted([101.0, 105.0, 109.0], mean + rng.normal(0.0, 2.0, len(mean)))
+    mean = race["mean_rating"].astype(np.float64) - np.where(jumps, 40.0, 0.0)
+    level = np.searchsorted([90.0, 94.0, 98.0], mean + rng.normal(0.0, 2.0, len(mean)))
     flat = np.array(["Listed", "Group 3", "Group 2", "Group 1"], dtype=object)[level]
     obstacle = np.array(["Listed", "Grade 3", "Grade 2", "Grade 1"], dtype=object)[level]
     return np.asarray(np.where(race["is_pattern"], np.where(jumps, obstacle, flat), ""), dtype=object)

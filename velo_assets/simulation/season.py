@@ -42,7 +42,7 @@ GOING_EFFECT = 0.17
 """Utility per unit of going preference and unit of going index."""
 TRIP_EFFECT = 2.2
 LAYOFF_FRESH_DAYS, LAYOFF_LONG_DAYS, LAYOFF_WORST = 60.0, 300.0, -0.75
-DEAD_HEAT_GAP = 0.0024
+DEAD_HEAT_GAP = 0.0019
 """Utility gap below which the judge cannot part two horses; gives .15% of races a dead heat for first place."""
 PLANTED_EFFECTS = ("trainer_form", "draw", "layoff", "going")
 """The effects a market with `edge` > 0 partly ignores."""
@@ -328,7 +328,7 @@ def _run_block(
     mean_rating = np.add.reduceat(np.where(novice, 0.0, rating), first) / np.maximum(
         1, size - np.add.reduceat(novice.astype(int), first)
     )
-    is_pattern = (novice_share == 0) & (mean_rating > np.where(on_flat, 97.0, 140.0)) & (rng.random(len(race)) < 0.7)
+    is_pattern = (novice_share == 0) & (mean_rating > np.where(on_flat, 88.0, 128.0)) & (rng.random(len(race)) < 0.7)
     is_plain = rng.random(len(race)) < 0.06
     is_handicap = (novice_share <= 0.15) & ~is_pattern & ~is_plain & (division != BUMPER)
 
@@ -497,7 +497,7 @@ def _run_block(
 
 OUTCOME_CODES = ("", "PU", "F", "UR", "BD", "RR", "RO", "SU", "REF", "DSQ", "CO", "LFT")
 """Index 0 is a finisher. The order is the order of frequency in the real files, roughly."""
-_FAIL_RATE_BY_TRIP = np.array([0.003, 0.003, 0.003, 0.080, 0.106, 0.14, 0.185, 0.025])
+_FAIL_RATE_BY_TRIP = np.array([0.004, 0.004, 0.004, 0.087, 0.116, 0.153, 0.202, 0.028])
 _FAIL_MIX_JUMPS = np.array([0.70, 0.155, 0.10, 0.011, 0.006, 0.005, 0.004, 0.005, 0.006, 0.004, 0.004])
 _FAIL_MIX_FLAT = np.array([0.40, 0.04, 0.12, 0.01, 0.13, 0.03, 0.05, 0.02, 0.15, 0.01, 0.04])
 
@@ -538,7 +538,7 @@ def _learn(
     qualifies = unrated & ((horses.runs[horse] >= 3) | (won & (horses.runs[horse] >= 2)))
     opening_mark = horses.figure_sum[horse] / horses.runs[horse] + 1.0
     horses.rating[horse] = np.where(
-        qualifies, np.rint(opening_mark), np.where(unrated, np.nan, np.rint(old + change))
+        qualifies, np.rint(opening_mark), np.where(unrated, np.nan, np.floor(old + change + rng.random(n)))
     ).clip(20, 185)
     horses.last_run_day[horse] = day
     rest = np.rint(rng.gamma(3.0, 9.0, n)).astype(np.int64) + 4
