@@ -72,7 +72,7 @@ class FundamentalSettings:
     inner_races: int = 40_000
     linear_races: int = 40_000
     min_races: int = 500
-    relative: bool = True
+    relative: bool = False
     embargo_days: int = 1
 
 
