@@ -41,7 +41,7 @@ PROBABILITIES = (
 def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Take the margin out of every complete book."""
     from velo_assets.modelling.market import probabilities as devig
-    from velo_assets.reports.plots import market_reliability_png
+    from velo_assets.reports.asset_pictures import market_reliability_png
     from velo_assets.warehouse.query import frame_of
 
     window = window_of(context)

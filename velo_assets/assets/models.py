@@ -93,7 +93,7 @@ def _model_asset(
         data_root: DataRootResource,
         model_registry: RegistryResource,
     ) -> dg.MaterializeResult[None]:
-        from velo_assets.reports.plots import r2_per_fold_png
+        from velo_assets.reports.asset_pictures import lines_per_fold_png
 
         window = window_of(context)
         folds = make(data_root.root(), warehouse.warehouse(), window)
@@ -117,12 +117,13 @@ def _model_asset(
         if scored:
             extra["r2_latest"] = float(scored[-1].metrics["r2"])
             extra["r2_per_fold"] = picture(
-                r2_per_fold_png(
+                lines_per_fold_png(
                     [fold.fold.fold for fold in scored],
                     {
                         name.split("/")[1]: [fold.metrics["r2"] for fold in scored],
                         "market": [fold.metrics["r2_market"] for fold in scored],
                     },
+                    "McFadden R2",
                 ),
                 "R2 per fold, out of sample",
             )

@@ -12,6 +12,16 @@ from velo_assets.settings import DataRoot
 if TYPE_CHECKING:
     from velo_assets.modelling.registry import ModelRegistry
 
+CHAMPION_NAME = "velo"
+"""Registered name of the whole recipe: fundamental model, experts, gate and blend as one version."""
+
+
+def registry_of(root: DataRoot, lock_timeout_seconds: float = 120.0) -> ModelRegistry:
+    """The registry of a data root."""
+    from velo_assets.modelling.registry import ModelRegistry
+
+    return ModelRegistry(root.mlflow_uri, root.mlartifacts, lock_timeout_seconds)
+
 
 class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """MLflow on SQLite below the data root."""
@@ -20,7 +30,4 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def registry(self) -> ModelRegistry:
         """The registry of the data root."""
-        from velo_assets.modelling.registry import ModelRegistry
-
-        root = DataRoot.from_environment()
-        return ModelRegistry(root.mlflow_uri, root.mlartifacts, self.lock_timeout_seconds)
+        return registry_of(DataRoot.from_environment(), self.lock_timeout_seconds)

@@ -1,0 +1,117 @@
+"""`velo status`: what there is, in one screen of text.
+
+Belongs here: reading records and wording them. Does not belong here: judging health in depth (doctor.py).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from velo_assets.settings import LAYERS, DataRoot
+from velo_assets.warehouse.build import table_exists
+from velo_assets.warehouse.connection import Warehouse
+
+RUNS_SHOWN = 5
+
+
+def status_text(root: DataRoot, instance: dg.DagsterInstance) -> str:
+    """Data, tables, models, alarms and last runs of a data root.
+
+    Args:
+        root: the data root.
+        instance: its Dagster instance.
+    """
+    from velo_assets.simulation.marker import data_kind
+
+    lines = [f"Data root   {root.path}  ({data_kind(root.raceform)} results)"]
+    if not root.warehouse.exists():
+        lines.append("Warehouse   none yet: `make run` builds it.")
+    else:
+        lines += _warehouse_lines(root)
+        lines += _model_lines(root)
+    lines += _run_lines(instance)
+    return "\n".join(lines)
+
+
+def _warehouse_lines(root: DataRoot) -> list[str]:
+    holder = Warehouse(root.warehouse).holder()
+    if holder:
+        return [f"Warehouse   in use by {holder}"]
+    lines = []
+    with Warehouse(root.warehouse).read("velo status") as connection:
+        if table_exists(connection, "landing/manifest"):
+            row = connection.execute(
+                "select count(*) filter (status = 'live'), count(*) filter (status = 'refused'), "
+                "coalesce(sum(rows) filter (status = 'live'), 0), "
+                "coalesce(sum(rejected_rows) filter (status = 'live'), 0), max(landed_at) from landing.manifest"
+            ).fetchone()
+            assert row is not None
+            live, refused, rows, rejected, landed_at = row
+            lines.append(
+                f"Landed      {live} files, {rows:,} rows, {rejected:,} rejected, {refused} files refused; "
+                f"last {landed_at:%Y-%m-%d %H:%M}"
+            )
+        if table_exists(connection, "core/results"):
+            row = connection.execute("select min(race_date), max(race_date) from core.results").fetchone()
+            upcoming = connection.execute(
+                "select count(*), min(race_date) from core.races where stage = 'card'"
+            ).fetchone()
+            assert row is not None
+            assert upcoming is not None
+            lines.append(f"Results     {row[0]} to {row[1]}")
+            if upcoming[0]:
+                lines.append(f"Cards       {upcoming[0]} races without a result, from {upcoming[1]}")
+        if table_exists(connection, "meta/builds"):
+            builds = connection.execute(
+                "select split_part(name, '/', 1), count(distinct name), min(year) filter (year > 0), max(year), "
+                "max(built_at) from meta.builds group by 1"
+            ).fetchall()
+            by_layer = {row[0]: row for row in builds}
+            for layer in LAYERS:
+                if layer in by_layer:
+                    _, tables, first, last, built_at = by_layer[layer]
+                    years = f"{first}-{last}" if first else "whole"
+                    lines.append(f"  {layer:<12}{tables:>3} tables  {years:<10} built {built_at:%Y-%m-%d %H:%M}")
+        if table_exists(connection, "monitoring/retrain_decision"):
+            decision = connection.execute(
+                "select decided_at, retrain, reason from monitoring.retrain_decision order by decided_at desc limit 1"
+            ).fetchone()
+            if decision:
+                word = "retrain" if decision[1] else "keep the champion"
+                lines.append(f"Retraining  {decision[0]:%Y-%m-%d}: {word}; {decision[2]}")
+    return lines
+
+
+def _model_lines(root: DataRoot) -> list[str]:
+    from velo_assets.resources.models import CHAMPION_NAME, registry_of
+
+    registry = registry_of(root)
+    if not registry.exists():
+        return ["Champion    none yet"]
+    lines = []
+    for title, model in (
+        ("Champion", registry.champion(CHAMPION_NAME)),
+        ("Challenger", registry.challenger(CHAMPION_NAME)),
+    ):
+        if model is None:
+            lines.append(f"{title:<12}none")
+            continue
+        gate = model.decision or {}
+        verdict = {True: "passed the gate", False: "refused by the gate"}.get(gate.get("passed"), "not yet judged")  # type: ignore[call-overload]
+        lines.append(f"{title:<12}{model.label}, {verdict}")
+    return lines
+
+
+def _run_lines(instance: dg.DagsterInstance) -> list[str]:
+    records = instance.get_run_records(limit=RUNS_SHOWN)
+    if not records:
+        return ["Runs        none yet"]
+    lines = ["Last runs"]
+    for record in records:
+        started = datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC)
+        seconds = f"{record.end_time - record.start_time:.0f} s" if record.end_time and record.start_time else "running"
+        run = record.dagster_run
+        lines.append(f"  {started:%Y-%m-%d %H:%M} UTC  {run.job_name:<10}{run.status.value:<10}{seconds}")
+    return lines
