@@ -149,7 +149,7 @@ def breakdown(
 
     Returns:
         `strategy_id, dimension, group, bets, wins, expected_wins, turnover, profit, roi, roi_low, roi_high, a_over_e`,
-        sorted. A group that lies within one race day has no interval (null).
+        sorted. A group within one race day, or without any winner, has no interval (null).
 
     Raises:
         ValueError: unknown dimension.
@@ -363,6 +363,8 @@ def _strategy_row(
     wins, expected = float(priced.get_column("win_share").sum()), float(priced.get_column("market_probability").sum())
     score = archie(wins, expected, priced.height)
     roi = ratio_interval(days.get_column("profit").to_numpy(), days.get_column("turnover").to_numpy(), draws, seed)
+    # Bets that all lost give the same ratio in every draw: no doubt is shown there because none was measured.
+    doubt = roi.high - roi.low > MINIMUM_SD
     by_day = days.get_column("profit").to_numpy()
     falls = drawdown(np.cumsum(by_day))
     row |= {
@@ -373,9 +375,9 @@ def _strategy_row(
         "turnover": turnover,
         "profit": profit,
         "roi": roi.estimate,
-        "roi_low": _finite(roi.low),
-        "roi_high": _finite(roi.high),
-        "roi_se": _finite(roi.standard_error),
+        "roi_low": _finite(roi.low) if doubt else None,
+        "roi_high": _finite(roi.high) if doubt else None,
+        "roi_se": _finite(roi.standard_error) if doubt else None,
         "archie": score,
         "archie_p": None if score is None else math.erfc(math.sqrt(score / 2.0)),
         "closing_line_value": _closing_line_value(settled),
@@ -513,10 +515,12 @@ def _with_intervals(rows: pl.DataFrame, daily: pl.DataFrame, draws: int, seed: i
     # A group seen on few days is missed by some draws; its quantiles are over the draws that hold it.
     ratios[:, single] = 0.0
     low, high = np.nanquantile(ratios, [0.025, 0.975], axis=0)
+    # Where every draw is the same (one day, or no winner at all) the bootstrap knows no doubt, so there is no interval.
+    flat = single | (high - low < MINIMUM_SD)
     return rows.with_columns(
         (pl.col("profit") / pl.col("turnover")).alias("roi"),
-        pl.Series("roi_low", np.where(single, np.nan, low)).fill_nan(None),
-        pl.Series("roi_high", np.where(single, np.nan, high)).fill_nan(None),
+        pl.Series("roi_low", np.where(flat, np.nan, low)).fill_nan(None),
+        pl.Series("roi_high", np.where(flat, np.nan, high)).fill_nan(None),
     )
 
 
