@@ -116,6 +116,15 @@ def two_word_names(numbers: NDArray[np.int64]) -> NDArray[np.object_]:
     )
 
 
+def sire_names(numbers: NDArray[np.int64]) -> NDArray[np.object_]:
+    """Names of sires without suffix; the words stand the other way round than in `two_word_names`, so none is
+    shared."""
+    firsts = np.array(FIRST_WORDS, dtype=object)
+    seconds = np.array(SECOND_WORDS, dtype=object)
+    spread = numbers * 7919 % (len(firsts) * len(seconds))
+    return np.asarray(seconds[spread % len(seconds)] + " " + firsts[spread // len(seconds)], dtype=object)
+
+
 def dam_names(numbers: NDArray[np.int64], countries: NDArray[np.int64]) -> NDArray[np.object_]:
     """Names of dams; British ones carry `GB` without parentheses, as the real files do.
 

@@ -216,7 +216,7 @@ def build_people(
         sire_trip=rng.normal(0.0, 0.22, sires),
         owners=int(np.clip(races_per_year * 0.7, 60, 15_000)),
         talent_spread=float(
-            np.interp(np.log(races_per_year), np.log([300, 1000, 3000, 20_000]), [0.57, 0.71, 0.81, 1.0])
+            np.interp(np.log(races_per_year), np.log([300, 1000, 3000, 20_000]), [0.58, 0.72, 0.82, 1.0])
         ),
     )
 

@@ -34,7 +34,7 @@ from velo_assets.simulation.population import (
 BLOCK_DAYS = 5
 """Results reach ratings and form at the end of a block, as the handicapper's weekly figures do; a horse runs once in
 it."""
-LB_PER_UTILITY = 10.0
+LB_PER_UTILITY = 10.2
 """Pounds that change the log of the winning chance by one. Sets how predictable the races are."""
 PRIVATE_SD = 0.42
 """Utility known to the market alone (stable confidence, paddock): why public data cannot reach a closing price."""
@@ -192,7 +192,7 @@ def _sort_into_races(horses: Horses, chosen: Ints, day: int, rng: np.random.Gene
     novice = np.isnan(rating)
     at_home = horses.ability_lb(chosen, np.full(len(chosen), day))
     level = np.where(
-        novice, at_home + rng.normal(0.0, 11.0, len(chosen)), np.nan_to_num(rating) + rng.normal(0.0, 7.0, len(chosen))
+        novice, at_home + rng.normal(0.0, 8.0, len(chosen)), np.nan_to_num(rating) + rng.normal(0.0, 7.0, len(chosen))
     )
     own_sex = (horses.sex[chosen] == FEMALE) & (horses.mixer[chosen] * 7.0 % 1.0 < np.where(novice, 0.3, 0.2))
     group = np.where(novice, np.where(own_sex, 0, 1), np.where(own_sex, 3, 2))

@@ -151,7 +151,7 @@ def _seasons(
     sire_suffix = np.array([f" ({c})" for c in names.COUNTRY_SUFFIXES], dtype=object)[
         sires % len(names.COUNTRY_SUFFIXES)
     ]
-    sire_names = names.two_word_names(sires + 1_000_000) + sire_suffix
+    sire_names = names.sire_names(sires) + sire_suffix
     target = population_target(races_per_year, MEAN_RUNNERS)
     horses: Horses | None = None
     for year in range(first_year, last_year + 1):
@@ -232,7 +232,9 @@ def simulate(
         path = raceform_dir / f"simulated_{simulated.year}.csv"
         # Hidden until complete and listed, so that a run that is cut short leaves nothing that looks like real results.
         draft = raceform_dir / f".{path.name}.part"
-        simulated.results.write_csv(draft)
+        # A blank is written bare, as in the export, not as a quoted empty string.
+        bare = [pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in COLUMNS]
+        simulated.results.select(bare).write_csv(draft)
         hashes[path.name] = sha256(draft)
         marker = write_marker(raceform_dir, Marker(seed=seed, edge=edge, files=hashes))
         draft.replace(path)
