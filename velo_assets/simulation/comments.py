@@ -63,8 +63,9 @@ HELD_UP = (
     "Waited with in rear",
     "Held up in last pair",
 )
-REAR = ("In rear", "Towards rear", "Behind", "Always towards rear", "Always in rear", "Always behind")
-STYLE_PHRASES = (MADE_ALL, LED, PROMINENT, CHASED, MIDFIELD, HELD_UP, REAR)
+REAR = ("In rear", "Towards rear", "Behind", "Raced in last pair", "Soon behind")
+ALWAYS_REAR = ("Always towards rear", "Always in rear", "Always behind")
+STYLE_PHRASES = (MADE_ALL, LED, PROMINENT, CHASED, MIDFIELD, HELD_UP, REAR, ALWAYS_REAR)
 
 START_TROUBLE = (
     "Dwelt",
@@ -235,9 +236,10 @@ def write_comments(
     finished = outcome == 0
     won = position == 1
     ridden = np.select([early == 1, share <= 0.2, share <= 0.42, share <= 0.62, share <= 0.85], [1, 2, 3, 4, 5], 6)
-    ridden = np.where((ridden == 1) & won, 0, ridden)
-    # A winner was not "always behind".
-    ridden = np.where((ridden == 6) & finished & (position <= 3), 5, ridden)
+    # A leader that won made all, unless it was headed and came again.
+    ridden = np.where((ridden == 1) & won & (rng.random(n) < 0.7), 0, ridden)
+    never_went_forward = (ridden == 6) & (position > 3) & (rng.random(n) < 0.5)
+    ridden = np.where(never_went_forward, 7, ridden)
     opening = _phrase(STYLE_PHRASES, ridden, rng)
     start = _phrase((START_TROUBLE,), np.where(start_trouble, 0, -1), rng)
     trouble_kind = np.where(rng.random(n) < np.where(over_jumps, 0.17, 0.09), np.where(over_jumps, 1, 0), -1)

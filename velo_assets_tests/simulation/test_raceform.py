@@ -6,14 +6,16 @@ import numpy as np
 import polars as pl
 
 from velo_assets.simulation.raceform import margin_lengths
+from velo_assets.simulation.season import LB_PER_UTILITY
 from velo_assets_tests.simulation.conftest import World
 
 
 def test_margins_by_hand() -> None:
-    # A 5f race: 18 / 5 = 3.6, at most 3.4 lb a length, 10 lb per unit of utility. .001 is a nose, 1.0 is 2.94
-    # -> 3 lengths.
-    lengths = margin_lengths(np.array([0.0, 0.001, 0.1, 1.0, 9.0]), np.full(5, 5.0), np.zeros(5, dtype=bool))
-    assert lengths.tolist() == [0.0, 0.05, 0.3, 3.0, 26.0]
+    # A 5f race: 18 / 5 = 3.6, at most 3.4 lb a length. Judges call noses, necks, quarters, then whole lengths.
+    lengths = np.array([0.0, 0.01, 0.31, 3.1, 26.4])
+    gap = lengths * 3.4 / LB_PER_UTILITY
+    called = margin_lengths(gap, np.full(5, 5.0), np.zeros(5, dtype=bool))
+    assert called.tolist() == [0.0, 0.05, 0.3, 3.0, 26.0]
 
 
 def test_the_quirks_of_real_files_are_there(world: World) -> None:
