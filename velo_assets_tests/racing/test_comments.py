@@ -45,6 +45,8 @@ def call(connection: duckdb.DuckDBPyConnection, macro: str, *values: object) -> 
         ("In touch in last pair - headway 2f out", "in rear"),
         ("Slowly into stride and behind - some late headway", "in rear"),
         ("Took keen hold - held up in touch in midfield", "held up"),
+        ("Raced centre - rider lost iron early - held up in rear", "held up"),
+        ("Soon lost place - in rear", None),
         ("Dwelt - headway to chase leaders over 3f out - soon behind", None),
         ("Led 4f out - soon clear - headed over 1f out", None),
         ("Refused to race", None),
