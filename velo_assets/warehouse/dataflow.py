@@ -703,6 +703,9 @@ class _Interpreter:
             self._learn(one, operator, other, only_below=right_only)
         self._key_joined(relation, pairs, left, alias)
         matched = {b[1] if b[0] == alias else a[1] for a, b in equal if (a[0] == alias) != (b[0] == alias)}
+        if on is not None:
+            fixed = [self._fixed_column(part, right_scope) for part in _conjuncts(on, exp)]
+            matched |= {column[1] for column in fixed if column is not None and column[0] == alias}
         is_single = any(unique <= matched for unique in relation.unique) or method == "ASOF"
         presence = merge(relation.rows, condition)
         if kind in ("SEMI", "ANTI"):
@@ -716,14 +719,8 @@ class _Interpreter:
             if side == "FULL":
                 for name, source in left.items():
                     dimmed = self._dimmed(source, merge(scope.rows, presence))
-                    scope.sources[name] = replace(
-                        dimmed, columns={n: v.plain() for n, v in dimmed.columns.items()}, default=None
-                    )
-                scope.sources[alias] = replace(
-                    scope.sources[alias],
-                    columns={n: v.plain() for n, v in scope.sources[alias].columns.items()},
-                    default=None,
-                )
+                    scope.sources[name] = _undated(dimmed)
+                scope.sources[alias] = _undated(scope.sources[alias])
                 scope.merged = {name: value.plain() for name, value in scope.merged.items()}
         else:
             scope.rows = merge(scope.rows, presence)
@@ -1309,6 +1306,16 @@ class _Interpreter:
         if is_one_row_a_day:
             return day, "before", words
         return day, "until", f"{words} though several rows of one day can share the partition"
+
+
+def _undated(relation: Relation) -> Relation:
+    """The relation without its dates and keys, which an unmatched row of a full join lacks."""
+    default = relation.default
+    return replace(
+        relation,
+        columns={name: value.plain() for name, value in relation.columns.items()},
+        default=(lambda name: default(name).plain()) if default else None,
+    )
 
 
 def _literal_days(value: Value) -> int | None:

@@ -614,6 +614,13 @@ def _shuffled(rows: pl.DataFrame, seed: int, *, together: bool) -> pl.DataFrame:
     return rows.with_columns(rows[column].gather(whole if together else order()) for column in payload)
 
 
+def deal(rows: pl.DataFrame, seed: int, column: str = "win_share") -> pl.DataFrame:
+    """Deal the values of `column` out anew among the runners of each race."""
+    dealt_to = _deal(rows.select("race_key", "runner_key"), seed)
+    dealt = rows.select("runner_key", column).join(dealt_to, on="runner_key").select(column, runner_key="dealt_to")
+    return rows.drop(column).join(dealt, on="runner_key", how="left")
+
+
 def _deal(runners: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Within each race, a permutation of its runners: `runner_key` to `dealt_to`."""
     runners = runners.sort("race_key", "runner_key")
