@@ -1,7 +1,7 @@
 """Lands input files: each new or changed file once, by content, to Parquet below the landing folder.
 
-Here: finding files, order of work, transactions, amendments and forgetting. Not here: reading any format (raceform.py and
-the readers of the other kinds) and the landing tables (manifest.py).
+Here: finding files, order of work, transactions, amendments and forgetting. Not here: reading any format (raceform.py
+and the readers of the other kinds) and the landing tables (manifest.py).
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
     manifest.create_tables(connection)
     before = manifest.year_fingerprints(connection)
     _remove_orphans(root, connection)
-    files = []
+    files: list[LandedFile] = []
     with _staging(root) as (staging, scratch):
         for kind, path in input_files(root):
             # Sidecars look up the years of their races, so the views follow each kind.
@@ -183,7 +183,7 @@ def forget(root: DataRoot, connection: duckdb.DuckDBPyConnection, file: str | Pa
     Args:
         root: data root.
         connection: warehouse, read-write.
-        file: path below the data root or absolute; the file itself need not exist any more, and is left alone if it does.
+        file: path below the data root or absolute. It need not exist any more, and is left alone if it does.
 
     Raises:
         LookupError: nothing landed from this file; names what did.
@@ -369,12 +369,15 @@ def _years_of(connection: duckdb.DuckDBPyConnection, kind: str, rows: pl.DataFra
             ]
             connection.unregister("sidecar_races")
         # Rows are counted once, at the first year: a sidecar has no dates of its own.
+        dateless: list[int | None] = [*years] or [None]
         found = pl.DataFrame(
-            {"year": years or [None], "rows": [rows.height] + [0] * (max(len(years), 1) - 1)},
-            schema={"year": pl.Int32, "rows": pl.Int64},
+            {"year": dateless, "rows": [rows.height] + [0] * (len(dateless) - 1)},
+            schema={"year": pl.Int32(), "rows": pl.Int64()},
         ).with_columns(content_hash=pl.lit(sha256))
-    missing = [pl.lit(None, dtype).alias(name) for name, dtype in YEAR_SCHEMA.items() if name not in found.columns]
-    return found.with_columns(missing).select(list(YEAR_SCHEMA)).cast(dict(YEAR_SCHEMA))
+    return found.select(
+        (pl.col(name) if name in found.columns else pl.lit(None)).cast(kind).alias(name)
+        for name, kind in YEAR_SCHEMA.items()
+    )
 
 
 def _move_parts(

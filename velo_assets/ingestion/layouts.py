@@ -37,7 +37,8 @@ _TITLED_NAMES: dict[str, str] = {
 _LOWER_2025_REQUIRED: tuple[str, ...] = (
     "date", "region", "course", "off", "race_name", "type", "class", "pattern", "rating_band", "age_band", "sex_rest",
     "dist", "dist_f", "dist_m", "going", "ran", "num", "pos", "draw", "ovr_btn", "btn", "horse", "age", "sex", "lbs",
-    "hg", "time", "secs", "dec", "jockey", "trainer", "prize", "or", "rpr", "sire", "dam", "damsire", "owner", "comment",
+    "hg", "time", "secs", "dec", "jockey", "trainer", "prize", "or", "rpr", "sire", "dam", "damsire", "owner",
+    "comment",
 )  # fmt: skip
 
 _LOWER_2025_OPTIONAL: tuple[str, ...] = (

@@ -1,7 +1,7 @@
 """One raceform results file to Parquet, a part per year: raw text, race date and keys, and what was rejected.
 
 Here: the fast way (DuckDB reads the CSV once, in parallel) and the careful way (line by line, for damaged files).
-Not here: typed fields (velo_assets/sql/core), which files are new (landing.py), what is remembered of them (manifest.py).
+Not here: typed fields (velo_assets/sql/core), which files are new (landing.py), what is remembered (manifest.py).
 """
 
 from __future__ import annotations
@@ -229,8 +229,8 @@ def _careful_source(plain: Path, path: Path, scratch: Path) -> _Source:
                 writer.writerow([number, *(row.get(name, "") for name in LANDED_COLUMNS)])
     columns = "{'line_number': 'BIGINT', " + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in LANDED_COLUMNS) + "}"
     sql = (
-        f"select * from read_csv({literal(clean)}, auto_detect=false, header=false, delim=',', quote='\"', escape='\"', "
-        f"columns={columns}, max_line_size={2 * MAX_LINE_BYTES})"
+        f"select * from read_csv({literal(clean)}, auto_detect=false, header=false, delim=',', quote='\"', "
+        f"escape='\"', columns={columns}, max_line_size={2 * MAX_LINE_BYTES})"
     )
     return _Source("+".join(layouts), sql, knows_lines=True, rejects=tuple(rejects), notes=tuple(notes))
 
@@ -250,7 +250,8 @@ def _records(
             continue
         values = _values(text)
         if values is None and text.count('"') % 2:
-            joined, taken = text, []
+            joined = text
+            taken: list[tuple[int, str]] = []
             while values is None and len(taken) < _MAX_JOINED_LINES:
                 following = waiting.pop(0) if waiting else next(lines, None)
                 if following is None:
@@ -379,26 +380,36 @@ def _write_parts(
     statement = f"""
         copy (
             with source as ({source.sql}),
-            dated as (
-                select *, try_cast(left(trim("date"), 10) as date) as race_date,
-                       course_country(course, region) as country
+            named as (
+                select *, try_cast(left(trim("date"), 10) as date) as race_date, course_suffix(course) as suffix,
+                       text_key(course_bare(course)) as course_key_text,
+                       name_without_gb(trim(horse)) as bare_horse, name_without_gb(trim(dam)) as bare_dam
                 from source
             ),
+            located as (
+                select *, country_from(suffix, region, course_key_text) as country,
+                       text_key(bare_horse) as horse_key_text, text_key(bare_dam) as dam_key_text
+                from named
+            ),
+            timed as (select *, off_key_text("off", race_date, country) as off_key_text from located),
             judged as (
                 select *,
-                       case when lower(trim("date")) = 'date' and lower(trim(course)) = 'course' then 'repeated_header'
+                       case when lower("date") = 'date' and lower(course) = 'course' then 'repeated_header'
                             when race_date is null then 'broken_date'
                             when race_date < date {first_date} then 'before_first_year'
                             when race_date > date {last_date} then 'future_date'
-                            when text_or_null(course) is null then 'missing_course'
-                            when text_or_null(horse) is null then 'missing_horse' end as reason,
-                       race_key_of(race_date, course, region, "off", race_id, race_name) as race_key,
-                       horse_key_of(horse, dam, whole_number(age), race_date) as horse_key
-                from dated
+                            when course_key_text = '' or course is null then 'missing_course'
+                            when horse_key_text = '' or horse is null then 'missing_horse' end as reason,
+                       race_key_from(race_date, course_key_text, country, off_key_text, race_id, race_name) as race_key,
+                       horse_key_from(
+                           horse_key_text, dam_key_text,
+                           case when coalesce(dam_key_text, '') = '' then year(race_date) - whole_number(age) end
+                       ) as horse_key
+                from timed
             )
             select {raw}, race_date, race_key, horse_key, runner_key_of(race_key, horse_key) as runner_key,
-                   {literal(source_file)} as source_file, {sequence}::bigint as sequence, {_ROW_HASH} as row_hash, reason,
-                   case when reason is null then year(race_date) else 0 end as race_year
+                   {literal(source_file)} as source_file, {sequence}::bigint as sequence, {_ROW_HASH} as row_hash,
+                   reason, case when reason is null then year(race_date) else 0 end as race_year
             from judged
         ) to {literal(parts_dir)} (format parquet, partition_by (race_year), overwrite true)
     """
@@ -471,7 +482,7 @@ def _rejected_rows(staging: duckdb.DuckDBPyConnection, source: _Source, parts_di
         """
     ).pl()
     shutil.rmtree(rejected)
-    return _with_severity(frame.cast(REJECT_SCHEMA), ROW)
+    return _with_severity(_typed(frame, REJECT_SCHEMA), ROW)
 
 
 def _drop_duplicates(staging: duckdb.DuckDBPyConnection, source: _Source, parts_dir: Path) -> pl.DataFrame:
@@ -524,7 +535,7 @@ def _drop_duplicates(staging: duckdb.DuckDBPyConnection, source: _Source, parts_
                   'line ' || kept_line || ' is kept' as detail
            from dropped order by line_number"""
     ).pl()
-    return _with_severity(frame.cast(REJECT_SCHEMA), ROW)
+    return _with_severity(_typed(frame, REJECT_SCHEMA), ROW)
 
 
 def _unreadable_fields(staging: duckdb.DuckDBPyConnection, source: _Source, parts_dir: Path) -> pl.DataFrame:
@@ -558,7 +569,7 @@ def _unreadable_fields(staging: duckdb.DuckDBPyConnection, source: _Source, part
            from bad_fields left join (select * from row_lines where occurrence = 1) using (row_hash)
            order by line_number, reason"""
     ).pl()
-    return _with_severity(frame.cast(REJECT_SCHEMA), FIELD)
+    return _with_severity(_typed(frame, REJECT_SCHEMA), FIELD)
 
 
 def _years(staging: duckdb.DuckDBPyConnection, parts: dict[int, list[Path]]) -> pl.DataFrame:
@@ -566,16 +577,17 @@ def _years(staging: duckdb.DuckDBPyConnection, parts: dict[int, list[Path]]) -> 
     if not parts:
         return pl.DataFrame(schema=YEAR_SCHEMA)
     files = [file for year_files in parts.values() for file in year_files]
-    return (
-        staging.sql(
-            f"""select year(race_date)::integer as year, count(*) as rows, count(distinct race_key) as races,
-                       min(race_date) as first_date, max(race_date) as last_date,
-                       md5(bit_xor(row_hash) || ':' || sum(row_hash::hugeint) || ':' || count(*)) as content_hash
-                from {_read(*files)} group by all order by year"""
-        )
-        .pl()
-        .cast(YEAR_SCHEMA)
-    )
+    frame = staging.sql(
+        f"""select year(race_date)::integer as year, count(*) as rows, count(distinct race_key) as races,
+                   min(race_date) as first_date, max(race_date) as last_date,
+                   md5(bit_xor(row_hash) || ':' || sum(row_hash::hugeint) || ':' || count(*)) as content_hash
+            from {_read(*files)} group by all order by year"""
+    ).pl()
+    return _typed(frame, YEAR_SCHEMA)
+
+
+def _typed(frame: pl.DataFrame, schema: dict[str, pl.DataType]) -> pl.DataFrame:
+    return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
 def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:

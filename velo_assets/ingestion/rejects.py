@@ -1,7 +1,7 @@
 """Why a row, or a field of a row, was not taken: the vocabulary of landing.rejects.
 
-Here: reason codes and what each means. A row reject keeps the whole row out; a field reject keeps the runner in its race
-(dropping it would break the race) with that one value null.
+Here: reason codes and what each means. A row reject keeps the whole row out; a field reject keeps the runner in its
+race (dropping it would break the race) with that one value null.
 """
 
 from __future__ import annotations

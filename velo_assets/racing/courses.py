@@ -41,29 +41,29 @@ IRISH_COURSES = [
 _IRISH = ", ".join(f"'{course}'" for course in IRISH_COURSES)
 
 MACROS: tuple[str, ...] = (
-    (
-        "create or replace temp macro course_suffix(course) as "
-        "nullif(regexp_extract(trim(course), '\\(([A-Z]{2,3})\\)$', 1), '')"
-    ),
-    """create or replace temp macro course_name_raw(course) as
-       trim(regexp_replace(trim(course), '( ?\\([A-Z]{2,3}\\))+$|-aw$', ''))""",
+    # Most courses have no bracket, and asking for one is cheaper than a regular expression.
+    """create or replace temp macro course_suffix(course) as
+       case when contains(course, '(') then nullif(regexp_extract(course, '\\(([A-Z]{2,3})\\)\\s*$', 1), '') end""",
+    """create or replace temp macro course_bare(course) as
+       case when contains(course, '(')
+            then trim(replace(replace(course, '(AW)', ''), '(' || coalesce(course_suffix(course), '') || ')', ''))
+            when ends_with(course, '-aw') then left(course, -3)
+            else trim(course) end""",
+    """create or replace temp macro country_from(suffix, region, course_key_text) as
+       case when suffix not in ('AW', 'RH') then suffix
+            when nullif(trim(region), '') is not null
+            then case upper(trim(region)) when 'UK' then 'GB' when 'IE' then 'IRE' else upper(trim(region)) end
+            when course_key_text in (IRISH) then 'IRE'
+            else 'GB' end""".replace("IRISH", _IRISH),
     """create or replace temp macro course_country(course, region) as
-       case upper(coalesce(case when course_suffix(course) not in ('AW', 'RH') then course_suffix(course) end, ''))
-            when '' then case when nullif(trim(region), '') is not null
-                              then case upper(trim(region)) when 'UK' then 'GB' when 'IE' then 'IRE' else upper(trim(region)) end
-                              when text_key(course_name_raw(course)) in (IRISH) then 'IRE' else 'GB' end
-            else course_suffix(course) end""".replace("IRISH", _IRISH),
+       country_from(course_suffix(course), region, text_key(course_bare(course)))""",
     # Slugs (lower case, hyphens) are written out as words; other spellings stay as they came.
     """create or replace temp macro course_name(course) as
-       case when regexp_full_match(course_name_raw(course), '[a-z-]+')
-            then array_to_string(list_transform(string_split(course_name_raw(course), '-'),
+       case when regexp_full_match(course_bare(course), '[a-z-]+')
+            then array_to_string(list_transform(string_split(course_bare(course), '-'),
                                                 lambda word: upper(left(word, 1)) || substr(word, 2)), ' ')
-            else course_name_raw(course) end""",
-    (
-        "create or replace temp macro course_is_all_weather(course) as "
-        "contains(course, '(AW)') or ends_with(trim(course), '-aw')"
-    ),
-    """create or replace temp macro course_key_text(course, region) as
-       text_key(course_name_raw(course)) || '|' || course_country(course, region)""",
+            else course_bare(course) end""",
+    """create or replace temp macro course_is_all_weather(course) as
+       contains(course, '(AW)') or ends_with(trim(course), '-aw')""",
 )
-"""Macros: text of a course to name, country, surface and the text that goes into the race key."""
+"""Macros: text of a course to name, country and surface."""

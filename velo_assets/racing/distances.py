@@ -10,19 +10,22 @@ METRES_PER_FURLONG = 201.168
 """220 yards of 0.9144 m."""
 
 FURLONGS_PER_MILE = 8
+YARDS_PER_FURLONG = 220.0
 
 _PATTERN = "^(?:([0-9]{1,2})m)?(?:([0-9]{1,2})?([¼½¾])?f)?(?:([0-9]{1,3})y(?:ds?)?)?$"
 
 MACROS: tuple[str, ...] = (
     "create or replace temp macro distance_bare(distance) as replace(lower(trim(distance)), ' ', '')",
+    f"""create or replace temp macro distance_part(distance, place) as
+       coalesce(try_cast(regexp_extract(distance_bare(distance), '{_PATTERN}', place) as integer), 0)""",
+    f"""create or replace temp macro distance_fraction(distance) as
+       case regexp_extract(distance_bare(distance), '{_PATTERN}', 3)
+            when '¼' then 0.25 when '½' then 0.5 when '¾' then 0.75 else 0 end""",
     f"""create or replace temp macro distance_furlongs_of(distance) as
        case when regexp_matches(distance_bare(distance), '{_PATTERN}')
-       then nullif({FURLONGS_PER_MILE} * coalesce(try_cast(regexp_extract(distance_bare(distance), '{_PATTERN}', 1) as integer), 0)
-          + coalesce(try_cast(regexp_extract(distance_bare(distance), '{_PATTERN}', 2) as integer), 0)
-          + case regexp_extract(distance_bare(distance), '{_PATTERN}', 3)
-                 when '¼' then 0.25 when '½' then 0.5 when '¾' then 0.75 else 0 end
-          + coalesce(try_cast(regexp_extract(distance_bare(distance), '{_PATTERN}', 4) as integer), 0) / 220.0, 0)::double
-       end""",
+            then nullif({FURLONGS_PER_MILE} * distance_part(distance, 1) + distance_part(distance, 2)
+                        + distance_fraction(distance) + distance_part(distance, 4) / {YARDS_PER_FURLONG}, 0)::double
+            end""",
     f"create or replace temp macro furlongs_to_metres(furlongs) as furlongs * {METRES_PER_FURLONG}",
     f"create or replace temp macro metres_to_furlongs(metres) as metres / {METRES_PER_FURLONG}",
 )

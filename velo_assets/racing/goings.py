@@ -1,6 +1,6 @@
 """Goings: the state of the ground in words to a group and an ordinal index.
 
-The index runs from -2 (firm) over 0 (good, standard) to +3 (heavy). Artificial and dirt surfaces have groups of their own.
+The index runs from -2 (firm) over 0 (good, standard) to +3 (heavy). Artificial and dirt surfaces have their own groups.
 Only the first statement counts: `Good To Soft (Soft in places)` is good to soft.
 """
 

@@ -1,6 +1,7 @@
 """Headgear: `v`, `tp`, `e/s`, `ht1` to a sorted set of codes and a first-time flag.
 
-Codes: b blinkers, e eye shield or eye cover, h hood, p cheekpieces, t tongue tie, v visor. The digit 1 marks the first time.
+Codes: b blinkers, e eye shield or eye cover, h hood, p cheekpieces, t tongue tie, v visor. The digit 1
+marks the first time.
 """
 
 from __future__ import annotations

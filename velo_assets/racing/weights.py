@@ -8,7 +8,8 @@ MACROS: tuple[str, ...] = (
     # 13-15 would be 14-1: pounds of 14 and more are a typing error, not a weight.
     f"""create or replace temp macro weight_lb_of(weight) as
        case when regexp_full_match(trim(weight), '[0-9]{{1,2}}-([0-9]|0[0-9]|1[0-3])')
-            then split_part(trim(weight), '-', 1)::integer * {POUNDS_PER_STONE} + split_part(trim(weight), '-', 2)::integer
+            then split_part(trim(weight), '-', 1)::integer * {POUNDS_PER_STONE}
+                 + split_part(trim(weight), '-', 2)::integer
             when regexp_full_match(trim(weight), '[0-9]{{2,3}}(\\.0+)?') then trim(weight)::double::integer end""",
 )
 """Macros: text of a weight to pounds."""
