@@ -10,17 +10,15 @@ from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from velo_assets.modelling.disruption import MODULES
 from velo_assets.modelling.guards import require_columns
 from velo_assets.modelling.races import Races
 from velo_assets.racing.settlement import settling_results
 
 CLOSING_PRICE_KINDS = ("sp", "bsp")
 """Kinds known only at the off. A run that chooses bets by one of them must say so in every table and figure."""
-
-MODULES = ("sqpe", "tie", "nds")
-"""Modules whose agreement is counted: each gives a log-odds offset against the market, positive = better than the
-market thinks."""
 
 RACE_COLUMNS = (
     "race_label",
@@ -58,14 +56,14 @@ def wide_predictions(
         races: `core.races`.
         decision_price_kind: kind of price on which bets are chosen.
         entries: `core.entries`, for the readable names `horse`, `jockey`, `trainer`.
-        modules: `runner_key` and any of `sqpe, tie, nds` as log-odds offsets against the market.
+        modules: `runner_key` and any of `tie_offset`, `nds_offset`: log-odds offsets of the modules against the market.
         bsp: `runner_key, decimal_odds` of Betfair SP, for settlement at BSP.
 
     Returns:
         One row per predicted runner, in order of time within a race day: keys, `fold`, `decision_price`, `price_kind`,
         `closing_price` (SP), `market_probability` (at the decision price), `probability_<recipe>`, `probability_benter`
-        (alpha = beta = 1), `edge`-free; race columns; names; the result columns of `settling_results` (null for a
-        runner without a result) and `race_known`; modules as `module_<name>`.
+        (alpha = beta = 1), race columns; names; the result columns of `settling_results` (null for a
+        runner without a result) and `race_known`; modules as `with_modules` gives them.
 
     Raises:
         MissingFeatureError: a column is missing.
@@ -117,18 +115,14 @@ def wide_predictions(
             how="left",
         )
     if modules is not None:
-        names = _present(modules, MODULES)
-        frame = frame.join(
-            modules.select("runner_key", *(pl.col(name).alias(f"module_{name}") for name in names)),
-            on="runner_key",
-            how="left",
-        )
+        offsets = _present(modules, [f"{name}_offset" for name in MODULES])
+        frame = frame.join(modules.select("runner_key", *offsets), on="runner_key", how="left")
     if bsp is not None:
         frame = frame.join(bsp.select("runner_key", pl.col("decimal_odds").alias("bsp")), on="runner_key", how="left")
     outcome = settling_results(results)
     known = outcome.select("race_key").unique().with_columns(pl.lit(True).alias("race_known"))
     frame = frame.join(outcome.drop("race_key"), on="runner_key", how="left").join(known, on="race_key", how="left")
-    return with_benter_baseline(in_order_of_time(frame))
+    return with_modules(with_benter_baseline(in_order_of_time(frame)))
 
 
 def in_order_of_time(frame: pl.DataFrame) -> pl.DataFrame:
@@ -144,10 +138,37 @@ def with_benter_baseline(frame: pl.DataFrame) -> pl.DataFrame:
         return frame
     races = Races.from_frame(frame.select("race_date", "race_key"))
     score = [
-        np.log(np.clip(frame.get_column(name).cast(pl.Float64).fill_null(float("nan")).to_numpy(), 1e-12, None))
-        for name in ("probability_fundamental", "market_probability")
+        np.log(np.clip(_floats(frame, name), 1e-12, None)) for name in ("probability_fundamental", "market_probability")
     ]
     return frame.with_columns(pl.Series("probability_benter", races.softmax(score[0] + score[1])).fill_nan(None))
+
+
+def with_modules(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add `module_<name>`: log of a module's own probability over the market's, positive = better than the market
+    thinks.
+
+    A module's probability is the market's with its log-odds offset, normalised over the race (as in
+    `modelling.disruption.convergence`); SQPE's is the price-free probability. Null where module or market is silent.
+    """
+    if "market_probability" not in frame.columns or frame.is_empty():
+        return frame
+    races = Races.from_frame(frame.select("race_date", "race_key"))
+    market = _floats(frame, "market_probability")
+    columns = []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if "probability_fundamental" in frame.columns:
+            own = _floats(frame, "probability_fundamental")
+            columns.append(pl.Series("module_sqpe", np.log(own / market)).fill_nan(None))
+        for name in MODULES[1:]:
+            if f"{name}_offset" in frame.columns:
+                own = races.softmax(np.log(market) + _floats(frame, f"{name}_offset"))
+                columns.append(pl.Series(f"module_{name}", np.log(own / market)).fill_nan(None))
+    return frame.with_columns(columns)
+
+
+def _floats(frame: pl.DataFrame, name: str) -> NDArray[np.float64]:
+    """A column as floats, NaN for null."""
+    return frame.get_column(name).cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
 def recipes(frame: pl.DataFrame) -> list[str]:

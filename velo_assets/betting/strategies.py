@@ -22,12 +22,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from velo_assets.betting.execution import Limits, Side
-from velo_assets.betting.predictions import MODULES
 from velo_assets.betting.staking import Staking
+from velo_assets.modelling.disruption import MODULES
 from velo_assets.settings import PRICE_REGIMES
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+
+MODULE_TOLERANCE = 1e-12
+"""An offset this small is rounding of the race's sum, not an opinion."""
 
 STRATEGIES_FILE = Path(__file__).with_name("strategies.toml")
 
@@ -204,7 +207,7 @@ class Selection:
         """`(runners,)` how many modules put the runner above the market; a module without an opinion does not agree."""
         agree = np.zeros(self.frame.height)
         for name in MODULES:
-            agree += np.nan_to_num(self.column(f"module_{name}"), nan=0.0) > 0
+            agree += np.nan_to_num(self.column(f"module_{name}"), nan=0.0) > MODULE_TOLERANCE
         return agree
 
     def chosen(self, strategy: Strategy) -> BoolArray:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from velo_assets.reports.accuracy import reliability
+from velo_assets.modelling.calibration import reliability_table
 from velo_assets.reports.plots import (
     BLUE,
     GOLD,
@@ -36,7 +36,7 @@ def market_reliability_png(probability: NDArray[np.float64], win_share: NDArray[
         probability: de-vigged market probability, shape (runners,).
         win_share: shape (runners,).
     """
-    return to_png(reliability_diagram([("starting price", BLUE, reliability(probability, win_share))]))
+    return to_png(reliability_diagram([("starting price", BLUE, reliability_table(probability, win_share))]))
 
 
 def lines_per_fold_png(folds: Sequence[int], series: Mapping[str, Sequence[float | None]], label: str) -> bytes:

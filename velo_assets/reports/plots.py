@@ -201,7 +201,7 @@ def reliability_diagram(series: Sequence[tuple[str, str, pl.DataFrame]], size: t
     """Predicted against actual win rate, log scales, with 95% bars of chance.
 
     Args:
-        series: (label, colour, table of `reports.accuracy.reliability`) each.
+        series: (label, colour, table of `modelling.calibration.reliability_table`) each.
         size: inches.
     """
     with style():
@@ -209,7 +209,7 @@ def reliability_diagram(series: Sequence[tuple[str, str, pl.DataFrame]], size: t
         floor, top = 0.005, 0.6
         axes.plot([floor / 2, 0.9], [floor / 2, 0.9], color=MUTED, linewidth=0.9)
         for shift, (label, colour, table) in enumerate(series):
-            predicted, actual = table["predicted"].to_numpy(), table["actual"].to_numpy()
+            predicted, actual = table["mean_probability"].to_numpy(), table["win_rate"].to_numpy()
             bar = 1.96 * table["standard_error"].to_numpy()
             seen = (actual > 0) & (predicted > 0)
             if seen.any():
@@ -238,21 +238,22 @@ def split_calibration(table: pl.DataFrame, size: tuple[float, float] = SMALL) ->
     """Actual over expected where the model is above and below the market; flat at 1 for a good blend.
 
     Args:
-        table: from `reports.accuracy.split_by_market`.
+        table: from `modelling.calibration.split_by_market`.
         size: inches.
     """
     with style():
         figure, axes = new_figure(size)
         axes.axhline(1.0, color=MUTED, linewidth=0.9)
         extent = 0.3
-        for side, colour, marker in (("model above market", GREEN, "o"), ("model below market", BLUE, "s")):
+        for side, colour, marker in (("above", GREEN, "o"), ("below", BLUE, "s")):
             rows = table.filter(pl.col("side") == side) if not table.is_empty() else table
             if rows.is_empty():
                 continue
-            ratio, bar = rows["a_over_e"].to_numpy(), 1.96 * rows["standard_error"].to_numpy()
+            expected, ratio = rows["mean_probability"].to_numpy(), rows["actual_over_expected"].to_numpy()
+            bar = 1.96 * rows["standard_error"].to_numpy() / expected
             extent = max(extent, float(np.quantile(np.abs(ratio - 1) + bar, 0.85)))
             axes.errorbar(
-                rows["predicted"],
+                expected,
                 ratio,
                 yerr=bar,
                 color=colour,
@@ -260,7 +261,7 @@ def split_calibration(table: pl.DataFrame, size: tuple[float, float] = SMALL) ->
                 markersize=5,
                 linewidth=1.1,
                 elinewidth=1,
-                label=side,
+                label=f"model {side} market",
             )
         axes.set(xscale="log", ylim=(max(0.0, 1 - 1.1 * extent), 1 + 1.3 * extent))
         _percent_log(axes)

@@ -18,8 +18,9 @@ from velo_assets.betting.ledger import totals
 from velo_assets.betting.metrics import breakdown, counted, equity, null_band, null_return
 from velo_assets.betting.predictions import CLOSING_PRICE_KINDS
 from velo_assets.modelling.bootstrap import DEFAULT_DRAWS
+from velo_assets.modelling.calibration import reliability_table, split_by_market
 from velo_assets.reports import plots
-from velo_assets.reports.accuracy import comparable, reliability, split_by_market
+from velo_assets.reports.accuracy import comparable
 from velo_assets.reports.pages import banners, interval, number, percent, render_page, tone, write_page
 
 EXTREME_RACES = 8
@@ -27,6 +28,10 @@ EXTREME_RACES = 8
 
 LARGEST_GROUPS = 10
 """Rows of a breakdown on the page; the rest is in the tables."""
+
+RELIABILITY_BINS = 15
+SPLIT_BINS = 8
+"""Equal-count bins of the calibration pictures; more would show noise."""
 
 LEAST_DRAWN = 20
 """Bets below which a price band is not drawn: its interval would squeeze the others. The table beside has it."""
@@ -185,11 +190,17 @@ def _pictures(
         ),
         "reliability": (
             plots.reliability_diagram(
-                [(shipped, plots.GREEN, reliability(model, won)), ("market", plots.BLUE, reliability(market, won))]
+                [
+                    (shipped, plots.GREEN, reliability_table(model, won, RELIABILITY_BINS)),
+                    ("market", plots.BLUE, reliability_table(market, won, RELIABILITY_BINS)),
+                ]
             ),
             "Predicted against actual win rate",
         ),
-        "split": (plots.split_calibration(split_by_market(model, market, won)), "Calibration split by the market"),
+        "split": (
+            plots.split_calibration(split_by_market(model, market, won, SPLIT_BINS)),
+            "Calibration split by the market",
+        ),
         "r2": (plots.r2_per_fold(rows, shipped), "R2 per fold against the market"),
         "alpha_beta": (plots.alpha_beta_per_fold(rows), "Weights of the blend per fold"),
         "monthly": (plots.monthly_heat_map(parts["year_month"]), "Profit per month"),
@@ -496,7 +507,10 @@ def _some(names: Sequence[str], most: int = 3) -> str:
 def _acceptance_row(item: Mapping[str, Any]) -> dict[str, Any]:
     """One line of the acceptance table, its value in words."""
     value = item.get("value")
-    words = "–" if value is None else number(value, 0) if abs(value) >= 100 else number(value, 3)
+    if value is not None and "%" in str(item["target"]):
+        words = percent(value)
+    else:
+        words = number(value, 0 if value is not None and abs(value) >= 100 else 3)
     return {"criterion": item["criterion"], "target": item["target"], "value": words, "met": item["met"]}
 
 
