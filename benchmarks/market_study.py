@@ -187,8 +187,8 @@ def place_lines(bsp: pl.DataFrame, hong_kong_prices: pl.DataFrame) -> list[str]:
         exponents_row("Hong Kong 2016-2023, tote odds, first three in order", hk_fit),
         exponents_row("Benter 1994, Hong Kong", BENTER),
         "",
-        "Out of sample on Betfair SP: exponents fitted on January to June, place probabilities of July to December, races",
-        "with two or three places and every runner priced in the place market.",
+        "Out of sample on Betfair SP: exponents fitted on January to June, place probabilities of July to December,",
+        "races with two or three places and every runner priced in the place market.",
         "",
         "| place probabilities | log-loss per runner | ECE, 20 equal bins |",
         "|---|---|---|",
@@ -228,8 +228,8 @@ def report(parts: Iterable[list[str]], command: str) -> str:
         f"    {command}",
         "",
         "No de-vig method has a fitted parameter, so every likelihood is out of sample. Intervals: race-day bootstrap.",
-        "Slope: the exponent `b` of `p^b` that fits the winners best within races; 1 is calibrated, below 1 too bold. The",
-        "noise floor is the mean ECE of a market that is calibrated by construction.",
+        "Slope: the exponent `b` of `p^b` that fits the winners best within races; 1 is calibrated, below 1 too bold.",
+        "The noise floor is the mean ECE of a market that is calibrated by construction.",
         "",
     ]
     return "\n".join([*head, *(line for part in parts for line in part)])
