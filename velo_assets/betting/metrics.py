@@ -207,15 +207,32 @@ class NullReturn:
 
     def quantile(self, level: float) -> float:
         """Quantile of the ROI of one such set of bets (Pearson III with these moments)."""
-        from scipy import stats
-
-        if self.sd < MINIMUM_SD:
-            return self.mean
-        return float(stats.pearson3.ppf(level, self.skewness, loc=self.mean, scale=self.sd))
+        return self.mean + self.sd * float(pearson3_quantile(level, np.array([self.skewness]))[0])
 
     def best_of(self, trials: int, level: float) -> float:
         """Quantile of the best ROI among independent sets of such bets: `F^-1(level^(1/K))`."""
         return self.quantile(level ** (1.0 / max(trials, 1)))
+
+
+def pearson3_quantile(level: float, skewness: FloatArray) -> FloatArray:
+    """Quantile of the standardised Pearson III distribution: a shifted gamma with mean 0, variance 1 and this skewness.
+
+    Args:
+        level: in (0, 1).
+        skewness: any shape; near 0 the normal quantile is returned.
+
+    Returns:
+        Same shape as `skewness`.
+    """
+    from scipy import special
+
+    straight = np.abs(skewness) < 1e-4
+    shape = 4.0 / np.where(straight, 1.0, skewness) ** 2
+    left = special.gammaincinv(shape, 1.0 - level)
+    right = special.gammaincinv(shape, level)
+    skewed = np.where(skewness > 0, right - shape, shape - left) / np.sqrt(shape)
+    quantile: FloatArray = np.where(straight, special.ndtri(level), skewed)
+    return quantile
 
 
 def null_return(bets: pl.DataFrame) -> NullReturn | None:
@@ -262,11 +279,9 @@ def null_band(bets: pl.DataFrame, trials: int, level: float = 0.95) -> pl.DataFr
         .agg(pl.col("mean", "variance", "third").sum())
         .sort("race_date")
     )
-    from scipy import stats
-
     mean, variance, third = (np.cumsum(daily.get_column(name).to_numpy()) for name in ("mean", "variance", "third"))
     sd = np.sqrt(np.maximum(variance, MINIMUM_SD))
-    best = stats.pearson3.ppf(level ** (1.0 / max(trials, 1)), third / sd**3, loc=mean, scale=sd)
+    best = mean + sd * pearson3_quantile(level ** (1.0 / max(trials, 1)), third / sd**3)
     return pl.DataFrame({"race_date": daily.get_column("race_date"), "null_mean": mean, "null_best": best})
 
 

@@ -99,6 +99,7 @@ def to_png(figure: Figure, dpi: int = 130) -> bytes:
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="png", dpi=dpi)
+        _keep_layout(figure)
     return buffer.getvalue()
 
 
@@ -117,6 +118,7 @@ def to_svg(figure: Figure, label: str) -> str:
     buffer = io.StringIO()
     with style():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+        _keep_layout(figure)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -401,6 +403,11 @@ def monthly_heat_map(table: pl.DataFrame, size: tuple[float, float] | None = Non
         axes.grid(visible=False)
         axes.spines["bottom"].set_visible(False)
         return figure
+
+
+def _keep_layout(figure: Figure) -> None:
+    """Keep the layout found by the first drawing: finding it anew costs as much as the drawing itself."""
+    figure.set_layout_engine("none")
 
 
 def _thinned(table: pl.DataFrame) -> pl.DataFrame:

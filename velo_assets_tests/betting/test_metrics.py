@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from scipy import stats
 
 from velo_assets.betting.ledger import ledgers, place_bets
 from velo_assets.betting.metrics import (
@@ -22,6 +23,7 @@ from velo_assets.betting.metrics import (
     longest_losing_run,
     null_band,
     null_return,
+    pearson3_quantile,
     sharpe,
     strategy_table,
 )
@@ -133,6 +135,12 @@ def test_the_best_of_100_random_filters_over_634_bets_shows_about_30_percent() -
     null = NullReturn(0.0, 2.8 / 634**0.5, 3.0 / 634**0.5)
     assert null.best_of(100, 0.5) == pytest.approx(0.30, abs=0.03)
     assert null.best_of(1, 0.5) == pytest.approx(0.0, abs=0.02)
+
+
+def test_pearson_quantiles_agree_with_scipy() -> None:
+    skewness = np.array([-1.5, -0.01, 0.0, 1e-3, 0.2, 2.0, 6.0])
+    for level in (0.01, 0.5, 0.95, 0.999):
+        assert pearson3_quantile(level, skewness) == pytest.approx(stats.pearson3.ppf(level, skewness), abs=1e-4)
 
 
 def test_the_null_agrees_with_simulation() -> None:

@@ -1,0 +1,76 @@
+"""Stored runs and their paired differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from velo_assets.betting.compare import UnknownRunError, compare_runs, load_run, stored_runs, write_run
+from velo_assets.betting.ledger import place_bets
+from velo_assets.betting.metrics import strategy_table
+from velo_assets.betting.strategies import Strategy
+from velo_assets_tests.betting.frames import random_world
+
+TOP = Strategy("top", "Top", "blend", top_share=0.3)
+
+
+def store(runs: Path, run_id: str, frame: pl.DataFrame, **settings: object) -> pl.DataFrame:
+    bets = place_bets(frame, [TOP])
+    write_run(runs, run_id, frame, bets, {"seed": 1, **settings})
+    return bets
+
+
+def test_a_better_model_shows_its_gain(tmp_path: Path) -> None:
+    frame = random_world(1500, seed=1, edge=0.4)
+    blunt = frame.with_columns(probability_blend=pl.col("market_probability"))
+    bets_a, bets_b = store(tmp_path, "a", blunt), store(tmp_path, "b", frame, note="sharper")
+    result = compare_runs(load_run(tmp_path, "a"), load_run(tmp_path, "b"), draws=300)
+    rows = {row["recipe"]: row for row in result.accuracy.iter_rows(named=True)}
+    assert rows["market"]["difference"] == 0.0
+    assert rows["blend"]["low"] > 0
+    assert rows["blend"]["difference"] == pytest.approx(rows["blend"]["r2_b"] - rows["blend"]["r2_a"])
+    money = result.money.row(0, named=True)
+    roi = [strategy_table(bets).get_column("roi")[0] for bets in (bets_a, bets_b)]
+    assert (money["roi_a"], money["roi_b"]) == pytest.approx(tuple(roi))
+    assert money["low"] < money["difference"] < money["high"]
+    assert result.settings.rows() == [("note", "None", "sharper")]
+
+
+def test_a_run_equals_itself(tmp_path: Path) -> None:
+    store(tmp_path, "a", random_world(100, seed=2))
+    run = load_run(tmp_path, "a")
+    result = compare_runs(run, run, draws=50)
+    assert result.accuracy.get_column("difference").to_list() == [0.0, 0.0]
+    assert result.money.select("difference", "low", "high").row(0) == (0.0, 0.0, 0.0)
+    assert result.settings.is_empty()
+
+
+def test_what_can_not_be_compared_is_said(tmp_path: Path) -> None:
+    frame = random_world(60, seed=3)
+    store(tmp_path, "a", frame.with_columns(probability_experts=pl.col("probability_blend")))
+    other = frame.with_columns(pl.col("race_key") + 10_000, pl.col("runner_key") + 10_000_000)
+    write_run(tmp_path, "b", other, place_bets(other, [Strategy("own", "Own", "market")]), {})
+    result = compare_runs(load_run(tmp_path, "a"), load_run(tmp_path, "b"), draws=50)
+    assert result.accuracy.is_empty()
+    assert result.money.is_empty()
+    said = " | ".join(result.notes)
+    assert "recipes only in a: experts" in said
+    assert "strategies only in b: own" in said
+    assert "share no race" in said
+
+
+def test_runs_are_replaced_and_listed(tmp_path: Path) -> None:
+    store(tmp_path, "a", random_world(20, seed=4))
+    store(tmp_path, "a", random_world(30, seed=4))
+    assert stored_runs(tmp_path) == ["a"]
+    assert load_run(tmp_path, "a").predictions.get_column("race_key").n_unique() == 30
+
+
+def test_unknown_and_impossible_run_ids(tmp_path: Path) -> None:
+    store(tmp_path, "known", random_world(10, seed=5))
+    with pytest.raises(UnknownRunError, match="there are: known"):
+        load_run(tmp_path, "other")
+    with pytest.raises(ValueError, match="run id"):
+        load_run(tmp_path, "../elsewhere")
