@@ -87,17 +87,17 @@ def detect_layout(path: Path, header: Sequence[str]) -> Layout:
     """
     names = set(header)
     repeated = sorted({name for name in header if list(header).count(name) > 1})
-    if repeated:
-        raise LayoutError(path, f"the header names these columns twice: {', '.join(repeated)}.")
     for layout in LAYOUTS:
         required = set(layout.required)
-        if required <= names and names <= required | set(layout.optional):
+        if not repeated and required <= names and names <= required | set(layout.optional):
             return layout
     nearest = max(LAYOUTS, key=lambda layout: len(names & set(layout.required)) / len(layout.required))
     missing = [name for name in nearest.required if name not in names]
     unknown = [name for name in header if name not in nearest.required and name not in nearest.optional]
     if len(missing) == len(nearest.required):
         raise LayoutError(path, _no_header_message(header))
+    if repeated:
+        raise LayoutError(path, f"the header names these columns twice: {', '.join(repeated)}.")
     raise LayoutError(
         path,
         f"unknown header; the nearest layout is {nearest.name}. Missing columns: {_listed(missing)}. "

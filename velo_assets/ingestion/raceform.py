@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import mmap
 import shutil
 import sqlite3
 import zlib
@@ -113,7 +114,8 @@ def stage_raceform(
     parts_dir = scratch / "parts"
     source = _open_source(plain, path, staging, scratch)
     window = (first_date, last_date)
-    if not _write_parts(staging, source, parts_dir, source_file, sequence, window):
+    damaged = not source.knows_lines and source.header_lines and _has_nul(plain)
+    if damaged or not _write_parts(staging, source, parts_dir, source_file, sequence, window):
         source = _careful_source(plain, path, scratch)
         _write_parts(staging, source, parts_dir, source_file, sequence, window)
     rejects = [
@@ -171,6 +173,12 @@ def _open_source(plain: Path, path: Path, staging: duckdb.DuckDBPyConnection, sc
     return _Source(layout.name, _canonical_select(layout, header, relation), header_lines)
 
 
+def _has_nul(plain: Path) -> bool:
+    """DuckDB takes NUL bytes for text; a file of text has none."""
+    with plain.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(_NUL) >= 0
+
+
 def _read_header(plain: Path, path: Path) -> tuple[list[str], int]:
     """The header's columns, and how many lines down it stands (blank lines above it are passed over)."""
     with plain.open("rb") as handle:
@@ -211,7 +219,7 @@ def _careful_source(plain: Path, path: Path, scratch: Path) -> _Source:
     notes: list[Reject] = []
     clean = scratch / "clean.csv"
     with plain.open("rb") as handle, clean.open("w", encoding="utf-8", newline="") as output:
-        writer = csv.writer(output, quoting=csv.QUOTE_ALL)
+        writer = csv.writer(output, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for line in _records(handle, header_lines, rejects, notes):
             number, text, values = line
             if is_header(values):
