@@ -1,16 +1,16 @@
 -- grain: one row per runner
 -- point in time: results of strictly earlier race days, collapsed to one row per cell and day before any window
--- look-back: 1095 days for the draw; 1095 days of the horse's runs for its suitability
+-- look-back: 1095 days of the horse's runs; 1095 days of the draw before each of them
 -- description: Draw bias by course, distance band, going and rail (flat races only), shrunk; its persistence; and the horse's own affinity to course and going.
 with entries as (
     select race_date, race_key, runner_key, horse_key, stall
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 2190 and race_date <= cast($end as date)
 ),
 results as (
     select runner_key, won, position
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 2190 and race_date <= cast($end as date)
 ),
 races as (
     select
@@ -22,7 +22,7 @@ races as (
         coalesce(rail, '') as rail,
         field_size
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 2190 and race_date <= cast($end as date)
 ),
 shrinkage as (
     select
@@ -44,6 +44,7 @@ runs as (
         races.rail,
         results.won,
         1.0 / races.field_size as expected,
+        case when races.code in ('flat', 'all-weather') and races.field_size > 1 then entries.stall end as stall,
         case when entries.stall is not null and races.code in ('flat', 'all-weather') and races.field_size > 1 then (least(entries.stall, races.field_size) - 1) / (races.field_size - 1) end as stall_share,
         case when entries.stall is not null and races.code in ('flat', 'all-weather') and races.field_size > 1 then least(cast(floor(5.0 * (least(entries.stall, races.field_size) - 1) / races.field_size) as integer), 4) end as stall_fifth,
         case
@@ -58,7 +59,7 @@ runs as (
 stall_days as (
     select trip, going_group, stall_fifth, race_date, sum(won) as wins, sum(case when won is not null then expected end) as expected
     from runs
-    where stall_fifth is not null
+    where stall_fifth is not null and race_date >= cast($start as date) - 1095
     group by trip, going_group, stall_fifth, race_date
 ),
 stall_going_windows as (
@@ -143,9 +144,46 @@ slopes as (
     from rail_windows
     inner join slope_windows on slope_windows.trip = rail_windows.trip and slope_windows.race_date = rail_windows.race_date
 ),
+stall_number_days as (
+    select trip, stall, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten - 0.5), 0) as rivals_beaten
+    from runs
+    where stall is not null and race_date >= cast($start as date) - 1095
+    group by trip, stall, race_date
+),
+stall_number_windows as (
+    select
+        trip,
+        stall,
+        race_date,
+        -- A hundred runs at the half steady a stall number: a prior, not a fit.
+        coalesce(sum(rivals_beaten) over career, 0) / (coalesce(sum(runs) over career, 0) + 100) as stall_effect
+    from stall_number_days
+    window career as (partition by trip, stall order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
+horse_draw_days as (
+    select
+        runs.horse_key,
+        runs.race_date,
+        max(case when runs.won is not null then (runs.stall_share - 0.5) * slopes.trip_slope end) as run_draw_bias,
+        pow(2, max(date_diff('day', date '2015-01-01', runs.race_date)) / 90.0) as weight_90d
+    from runs
+    left join slopes on slopes.trip = runs.trip and slopes.rail = runs.rail and slopes.race_date = runs.race_date
+    where runs.race_date >= cast($start as date) - 1095
+    group by runs.horse_key, runs.race_date
+),
+horse_draw_windows as (
+    select
+        horse_key,
+        race_date,
+        last_value(run_draw_bias ignore nulls) over career as draw_bias_last,
+        sum(run_draw_bias * weight_90d) over career / nullif(sum(case when run_draw_bias is not null then weight_90d end) over career, 0) as draw_bias_ewma
+    from horse_draw_days
+    window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+),
 horse_going_days as (
     select horse_key, course_key, going_group, race_date, sum(won) as wins, sum(case when won is not null then expected end) as expected, count(won) as runs
     from runs
+    where race_date >= cast($start as date) - 1095
     group by horse_key, course_key, going_group, race_date
 ),
 horse_going_windows as (
@@ -194,6 +232,9 @@ select
     case
         when slopes.runs >= 100 and slopes.crossed_90d <> 0 then cast(abs(slopes.trip_slope) > 2 * slopes.trip_slope_error and sign(slopes.crossed_90d) = sign(slopes.trip_slope) as integer)
     end as bias_persist_flag, -- the draw's slope is beyond two standard errors and the last 90 days point the same way; null under 100 runs, without a run in 90 days, and over jumps [0/1]
+    stall_numbers.stall_effect as draw_stall_effect, -- mean share of rivals beaten, less a half, from this stall number at course and distance, shrunk to 0; null over jumps [share]
+    horse_draw.draw_bias_last, -- draw bias of the horse's last run as known then: an excuse when negative; null without one on the flat [share]
+    horse_draw.draw_bias_ewma, -- time-weighted mean draw bias of its past runs, half-life 90 days [share]
     targets.stall_share, -- stall as a share of the field, 0 = stall 1, 1 = the highest; null over jumps [share]
     (horse_going.wins + targets.horse_strength * (horse.wins + targets.horse_strength) / (horse.expected + targets.horse_strength)) / (horse_going.expected + targets.horse_strength) as course_going_iv, -- the horse's wins at this course and going against 1/field size, shrunk to its own record, that to 1 [ratio]
     cast(horse_going.runs as bigint) as course_going_runs -- the horse's runs at this course and going in 1095 days [runs]
@@ -204,6 +245,10 @@ left join stall_trip_windows as trip
     on trip.trip = targets.trip and trip.stall_fifth = targets.stall_fifth and trip.race_date = targets.race_date
 left join slopes
     on slopes.trip = targets.trip and slopes.rail = targets.rail and slopes.race_date = targets.race_date and targets.stall_share is not null
+left join stall_number_windows as stall_numbers
+    on stall_numbers.trip = targets.trip and stall_numbers.stall = targets.stall and stall_numbers.race_date = targets.race_date
+left join horse_draw_windows as horse_draw
+    on horse_draw.horse_key = targets.horse_key and horse_draw.race_date = targets.race_date
 left join horse_going_windows as horse_going
     on horse_going.horse_key = targets.horse_key and horse_going.course_key = targets.course_key and horse_going.going_group is not distinct from targets.going_group and horse_going.race_date = targets.race_date
 left join horse_windows as horse

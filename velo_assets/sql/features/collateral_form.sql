@@ -8,9 +8,20 @@ with entries as (
     where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
 ),
 results as (
-    select runner_key, won, position, beaten_lengths
+    select
+        race_key,
+        runner_key,
+        won,
+        position,
+        beaten_lengths
     from core.results
     where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+winning_margins as (
+    select race_key, min(beaten_lengths) as winning_margin
+    from results
+    where position > 1 and beaten_lengths is not null
+    group by race_key
 ),
 races as (
     select race_key, country, is_handicap, rating_band_high, field_size, distance_furlongs
@@ -26,8 +37,11 @@ runs as (
         entries.weight_lb,
         -- Where no rating is published the weights of a Hong Kong handicap give it: the top of the band carries 133 lb, a pound a point.
         coalesce(entries.official_rating, case when races.country = 'HK' and races.is_handicap then races.rating_band_high - 133 + entries.weight_lb end) as handicap_mark,
-        -- Handicappers' pounds per length: 3 at 5 furlongs, 1.5 at 10; nobody is beaten by more than 20 lengths on merit.
-        case when results.position is not null and results.beaten_lengths is not null then least(results.beaten_lengths, 20) * 15 / races.distance_furlongs end as pounds_beaten,
+        -- Handicappers' pounds per length: 3 at 5 furlongs, 1.5 at 10; nobody is beaten by more than 20 lengths on merit; a winner beats the second by its margin.
+        case
+            when results.won = 1 then -least(winning_margins.winning_margin, 10) * 15 / races.distance_furlongs
+            when results.position is not null and results.beaten_lengths is not null then least(results.beaten_lengths, 20) * 15 / races.distance_furlongs
+        end as pounds_beaten,
         case
             when results.runner_key is null or races.field_size < 2 then null
             when results.position is null then 0
@@ -36,6 +50,7 @@ runs as (
     from entries
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
+    left join winning_margins on winning_margins.race_key = entries.race_key
 ),
 race_levels as (
     select
@@ -71,6 +86,7 @@ horse_windows as (
         last_value(performance_lb ignore nulls) over career as performance_last_lb,
         max(handicap_mark) over career as mark_peak,
         last_value(opposition_mark ignore nulls) over career as opposition_mark_last,
+        sum(opposition_mark * weight_90d) over career / nullif(sum(case when opposition_mark is not null then weight_90d end) over career, 0) as opposition_mark_ewma,
         last_value(case when rivals_beaten is not null then race_key end ignore nulls) over career as last_race_key
     from horse_days
     window
@@ -103,6 +119,7 @@ select
     windows.performance_best_lb - windows.handicap_mark as performance_best_gap_lb, -- best mark it ran to in 365 days less today's mark [points]
     windows.mark_peak - windows.handicap_mark as mark_below_peak, -- highest mark in 1095 days less today's mark [points]
     windows.opposition_mark_last, -- mean mark of the field of the last race [points]
+    windows.opposition_mark_ewma, -- time-weighted mean mark of the fields met, half-life 90 days [points]
     franking.race_franking, -- share of rivals beaten, less a half, by the others of the last race in their next run, shrunk to 0; null while none has run [share]
     cast(franking.runs as bigint) as race_franking_runs -- how many of the last race's runners have run since; null while none has [runs]
 from entries

@@ -14,9 +14,15 @@ entries as (
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
-    select runner_key, won, position, beaten_lengths, racing_post_rating, top_speed
+    select race_key, runner_key, won, position, beaten_lengths, racing_post_rating, top_speed
     from core.results
     where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+),
+winning_margins as (
+    select race_key, min(beaten_lengths) as winning_margin
+    from results
+    where position > 1 and beaten_lengths is not null
+    group by race_key
 ),
 races as (
     select race_key, field_size, distance_furlongs
@@ -43,12 +49,17 @@ horse_days as (
             else (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)
         end) as rivals_beaten,
         -- One length is a smaller part of a longer race; beyond 20 lengths the rider has stopped riding.
-        avg(case when results.beaten_lengths is not null then least(results.beaten_lengths, 20) * sqrt(8 / races.distance_furlongs) end) as lengths_adjusted,
+        -- A winner is beaten by minus its margin.
+        avg(case
+            when results.won = 1 then -least(winning_margins.winning_margin, 10) * sqrt(8 / races.distance_furlongs)
+            when results.beaten_lengths is not null then least(results.beaten_lengths, 20) * sqrt(8 / races.distance_furlongs)
+        end) as lengths_adjusted,
         max(results.racing_post_rating) as racing_post_rating,
         max(results.top_speed) as top_speed
     from entries
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
+    left join winning_margins on winning_margins.race_key = entries.race_key
     group by entries.horse_key, entries.race_date
 ),
 weighted_days as (
@@ -117,11 +128,11 @@ select
     windows.form_runs, -- runs in 1095 days [runs]
     cast(windows.form_wins as bigint) as form_wins, -- wins in 1095 days; null without a run [wins]
     windows.won_last, -- won last time [0/1]
-    windows.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, half-life 90 days [lengths]
-    windows.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs [lengths]
-    windows.lengths_last, -- lengths beaten last time, as over 8 furlongs [lengths]
-    windows.lengths_last_2, -- lengths beaten two runs ago, as over 8 furlongs [lengths]
-    windows.lengths_last_3, -- lengths beaten three runs ago, as over 8 furlongs [lengths]
+    windows.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, negative for a winner's margin, half-life 90 days [lengths]
+    windows.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs, negative for a winner's margin [lengths]
+    windows.lengths_last, -- lengths beaten last time, as over 8 furlongs, negative for a winner's margin [lengths]
+    windows.lengths_last_2, -- lengths beaten two runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
+    windows.lengths_last_3, -- lengths beaten three runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
     windows.rpr_last, -- Racing Post Rating of the last run, an after-race rating [points]
     windows.rpr_best, -- best Racing Post Rating in 365 days [points]
     windows.ts_last, -- Topspeed of the last run, an after-race rating [points]

@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: entries of this race and of strictly earlier race days; results of strictly earlier race days
--- look-back: 1095 days of the horse's runs, 365 days of its jockeys before each, 1095 days of the trainer's habits
+-- look-back: 1095 days of the horse's runs and 365 days of its jockeys before each; 365 days of the trainer's layoffs; 1095 days of the trainer at the course
 -- description: What the connections do differently: jockey upgrade and change, layoff against the trainer's habit, headgear, distance, course and surface moves, the trainer at the course, the jockey on the horse.
 with entries as (
     select race_date, race_key, runner_key, horse_key, jockey_key, trainer_key, headgear, headgear_first_time
@@ -91,7 +91,6 @@ horse_days as (
         max(case when runs.won is not null then jockey_windows.jockey_ability end) as run_jockey_ability
     from runs
     left join jockey_windows on jockey_windows.jockey_key = runs.jockey_key and jockey_windows.race_date = runs.race_date
-    where runs.race_date >= cast($start as date) - 1095
     group by runs.horse_key, runs.race_date
 ),
 horse_windows as (
@@ -169,6 +168,18 @@ pair_windows as (
     from pair_days
     window career as (partition by horse_key, jockey_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
 ),
+jockeys_in_race as (
+    select distinct race_key, jockey_key
+    from runs
+    where jockey_key is not null and race_date >= cast($start as date)
+),
+jockey_choices as (
+    select runs.race_key, horse_windows.last_jockey_key, count(*) as horses
+    from runs
+    inner join horse_windows on horse_windows.horse_key = runs.horse_key and horse_windows.race_date = runs.race_date
+    where runs.race_date >= cast($start as date) and horse_windows.last_jockey_key is not null
+    group by runs.race_key, horse_windows.last_jockey_key
+),
 stable_entries as (
     select race_key, trainer_key, count(*) as runners
     from runs
@@ -194,6 +205,8 @@ select
     horse.jockey_ability - horse.last_jockey_ability as jockey_upgrade, -- share of rivals the jockey beat in 365 days less that of the last run's jockey as known then; null without a run [share]
     horse.jockey_ability - horse.past_jockey_ability as jockey_upgrade_ewma, -- the same against the time-weighted mean of all past jockeys, half-life 180 days [share]
     horse.past_jockey_ability, -- time-weighted mean ability of the past jockeys, half-life 180 days [share]
+    case when horse.last_jockey_key is not null then cast(horse.last_jockey_key <> runs.jockey_key and jockeys_in_race.jockey_key is not null as integer) end as last_jockey_on_rival, -- the jockey of the last run rides another horse of this race; null without a run [0/1]
+    cast(coalesce(jockey_choices.horses, 0) as bigint) as jockey_choice, -- horses of this race the jockey rode in their last run: what there was to choose from [horses]
     cast(pair.runs as bigint) as jockey_horse_runs, -- runs of the horse under this jockey in 1095 days [runs]
     cast(pair.wins as bigint) as jockey_horse_wins, -- wins of the horse under this jockey in 1095 days [wins]
     pair.rivals_beaten as jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
@@ -213,6 +226,8 @@ left join horse_windows as horse on horse.horse_key = runs.horse_key and horse.r
 left join trainer_windows as trainer on trainer.trainer_key = runs.trainer_key and trainer.race_date = runs.race_date
 left join course_windows as course on course.trainer_key = runs.trainer_key and course.course_key = runs.course_key and course.race_date = runs.race_date
 left join pair_windows as pair on pair.horse_key = runs.horse_key and pair.jockey_key = runs.jockey_key and pair.race_date = runs.race_date
+left join jockeys_in_race on jockeys_in_race.race_key = runs.race_key and jockeys_in_race.jockey_key = horse.last_jockey_key
+left join jockey_choices on jockey_choices.race_key = runs.race_key and jockey_choices.last_jockey_key = runs.jockey_key
 left join stable_entries on stable_entries.race_key = runs.race_key and stable_entries.trainer_key = runs.trainer_key
 left join booked_rides on booked_rides.jockey_key = runs.jockey_key and booked_rides.race_date = runs.race_date
 left join trainer_impacts on trainer_impacts.runner_key = runs.runner_key

@@ -69,6 +69,8 @@ speed_figures as (
         speed_ewma_365d,
         speed_last,
         speed_best,
+        speed_at_trip,
+        speed_best_at_trip,
         speed_spread,
         speed_figure_trend,
         speed_runs,
@@ -176,6 +178,9 @@ bias_maps as (
         draw_bias,
         draw_rail_bias,
         bias_persist_flag,
+        draw_stall_effect,
+        draw_bias_last,
+        draw_bias_ewma,
         stall_share,
         course_going_iv,
         course_going_runs
@@ -248,6 +253,7 @@ collateral_form as (
         performance_best_gap_lb,
         mark_below_peak,
         opposition_mark_last,
+        opposition_mark_ewma,
         race_franking,
         race_franking_runs
     from features.collateral_form
@@ -260,6 +266,8 @@ intent_signals as (
         jockey_upgrade,
         jockey_upgrade_ewma,
         past_jockey_ability,
+        last_jockey_on_rival,
+        jockey_choice,
         jockey_horse_runs,
         jockey_horse_wins,
         jockey_horse_rivals_beaten,
@@ -297,6 +305,46 @@ race_shape as (
         distance_furlongs,
         going_index
     from features.race_shape
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+within_race as (
+    select
+        runner_key,
+        form_ewma_30d_z,
+        form_ewma_30d_gap,
+        form_ewma_30d_rank,
+        form_ewma_z,
+        form_last_z,
+        lengths_ewma_z,
+        rpr_best_z,
+        rpr_best_gap,
+        ts_best_z,
+        speed_ewma_z,
+        speed_ewma_gap,
+        speed_best_z,
+        speed_best_rank,
+        speed_last_z,
+        market_strength_ewma_z,
+        market_strength_ewma_gap,
+        market_strength_ewma_rank,
+        market_strength_last_z,
+        market_strength_ewma_240d_z,
+        performance_gap_lb_z,
+        performance_gap_lb_gap,
+        performance_best_gap_lb_z,
+        jockey_rivals_beaten_90d_z,
+        jockey_rivals_beaten_90d_gap,
+        jockey_rivals_beaten_90d_rank,
+        jockey_sr_90d_z,
+        jockey_impact_365d_z,
+        trainer_rivals_beaten_90d_z,
+        trainer_impact_365d_z,
+        jockey_upgrade_ewma_z,
+        draw_rail_bias_z,
+        layoff_days_z,
+        official_rating_z,
+        official_rating_rank
+    from features.within_race
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 )
 select
@@ -344,6 +392,8 @@ select
     speed_figures.speed_ewma_365d, -- time-weighted mean speed figure, half-life 365 days [points]
     speed_figures.speed_last, -- last speed figure in 365 days [points]
     speed_figures.speed_best, -- best speed figure in 365 days [points]
+    speed_figures.speed_at_trip, -- mean speed figure at this course and distance in 730 days; null without a run there [points]
+    speed_figures.speed_best_at_trip, -- best speed figure at this course and distance in 730 days; null without a run there [points]
     speed_figures.speed_spread, -- standard deviation of the speed figures in 365 days [points]
     speed_figures.speed_figure_trend, -- slope of the speed figures in 365 days; null under three [points per 30 days]
     speed_figures.speed_runs, -- runs with a speed figure in 365 days [runs]
@@ -367,11 +417,11 @@ select
     form_curves.form_runs, -- runs in 1095 days [runs]
     form_curves.form_wins, -- wins in 1095 days; null without a run [wins]
     form_curves.won_last, -- won last time [0/1]
-    form_curves.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, half-life 90 days [lengths]
-    form_curves.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs [lengths]
-    form_curves.lengths_last, -- lengths beaten last time, as over 8 furlongs [lengths]
-    form_curves.lengths_last_2, -- lengths beaten two runs ago, as over 8 furlongs [lengths]
-    form_curves.lengths_last_3, -- lengths beaten three runs ago, as over 8 furlongs [lengths]
+    form_curves.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, negative for a winner's margin, half-life 90 days [lengths]
+    form_curves.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs, negative for a winner's margin [lengths]
+    form_curves.lengths_last, -- lengths beaten last time, as over 8 furlongs, negative for a winner's margin [lengths]
+    form_curves.lengths_last_2, -- lengths beaten two runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
+    form_curves.lengths_last_3, -- lengths beaten three runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
     form_curves.rpr_last, -- Racing Post Rating of the last run, an after-race rating [points]
     form_curves.rpr_best, -- best Racing Post Rating in 365 days [points]
     form_curves.ts_last, -- Topspeed of the last run, an after-race rating [points]
@@ -421,6 +471,9 @@ select
     bias_maps.draw_bias, -- share of rivals the stall is worth at course and distance; null over jumps [share]
     bias_maps.draw_rail_bias, -- the same with this rail position, shrunk to all rails; null over jumps [share]
     bias_maps.bias_persist_flag, -- the draw's slope is beyond two standard errors and the last 90 days point the same way; null under 100 runs, without a run in 90 days, and over jumps [0/1]
+    bias_maps.draw_stall_effect, -- mean share of rivals beaten, less a half, from this stall number at course and distance, shrunk to 0; null over jumps [share]
+    bias_maps.draw_bias_last, -- draw bias of the horse's last run as known then: an excuse when negative; null without one on the flat [share]
+    bias_maps.draw_bias_ewma, -- time-weighted mean draw bias of its past runs, half-life 90 days [share]
     bias_maps.stall_share, -- stall as a share of the field, 0 = stall 1, 1 = the highest; null over jumps [share]
     bias_maps.course_going_iv, -- the horse's wins at this course and going against 1/field size, shrunk to its own record, that to 1 [ratio]
     bias_maps.course_going_runs, -- the horse's runs at this course and going in 1095 days [runs]
@@ -463,12 +516,15 @@ select
     collateral_form.performance_best_gap_lb, -- best mark it ran to in 365 days less today's mark [points]
     collateral_form.mark_below_peak, -- highest mark in 1095 days less today's mark [points]
     collateral_form.opposition_mark_last, -- mean mark of the field of the last race [points]
+    collateral_form.opposition_mark_ewma, -- time-weighted mean mark of the fields met, half-life 90 days [points]
     collateral_form.race_franking, -- share of rivals beaten, less a half, by the others of the last race in their next run, shrunk to 0; null while none has run [share]
     collateral_form.race_franking_runs, -- how many of the last race's runners have run since; null while none has [runs]
     intent_signals.jockey_change, -- another jockey than last time; null without a run [0/1]
     intent_signals.jockey_upgrade, -- share of rivals the jockey beat in 365 days less that of the last run's jockey as known then; null without a run [share]
     intent_signals.jockey_upgrade_ewma, -- the same against the time-weighted mean of all past jockeys, half-life 180 days [share]
     intent_signals.past_jockey_ability, -- time-weighted mean ability of the past jockeys, half-life 180 days [share]
+    intent_signals.last_jockey_on_rival, -- the jockey of the last run rides another horse of this race; null without a run [0/1]
+    intent_signals.jockey_choice, -- horses of this race the jockey rode in their last run: what there was to choose from [horses]
     intent_signals.jockey_horse_runs, -- runs of the horse under this jockey in 1095 days [runs]
     intent_signals.jockey_horse_wins, -- wins of the horse under this jockey in 1095 days [wins]
     intent_signals.jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
@@ -498,7 +554,41 @@ select
     race_shape.female_vs_field, -- filly or mare, less the share of them in the field [share]
     race_shape.is_gelding, -- gelding [0/1]
     race_shape.distance_furlongs, -- distance [furlongs]
-    race_shape.going_index -- going from -2 firm to +3 heavy [index]
+    race_shape.going_index, -- going from -2 firm to +3 heavy [index]
+    within_race.form_ewma_30d_z, -- form (half-life 30 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.form_ewma_30d_gap, -- form (half-life 30 days): value less the best of the race, 0 for the best [same unit]
+    within_race.form_ewma_30d_rank, -- form (half-life 30 days): rank in the race, 1 = highest; ties share; null where unknown [rank]
+    within_race.form_ewma_z, -- form (half-life 90 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.form_last_z, -- share of rivals beaten last time: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.lengths_ewma_z, -- lengths beaten (half-life 90 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.rpr_best_z, -- best Racing Post Rating of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.rpr_best_gap, -- best Racing Post Rating of 365 days: value less the best of the race, 0 for the best [same unit]
+    within_race.ts_best_z, -- best Topspeed of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.speed_ewma_z, -- speed figure (half-life 60 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.speed_ewma_gap, -- speed figure (half-life 60 days): value less the best of the race, 0 for the best [same unit]
+    within_race.speed_best_z, -- best speed figure of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.speed_best_rank, -- best speed figure of 365 days: rank in the race, 1 = highest; ties share; null where unknown [rank]
+    within_race.speed_last_z, -- last speed figure: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.market_strength_ewma_z, -- past market strength (half-life 45 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.market_strength_ewma_gap, -- past market strength (half-life 45 days): value less the best of the race, 0 for the best [same unit]
+    within_race.market_strength_ewma_rank, -- past market strength (half-life 45 days): rank in the race, 1 = highest; ties share; null where unknown [rank]
+    within_race.market_strength_last_z, -- market strength last time: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.market_strength_ewma_240d_z, -- past market strength (half-life 240 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.performance_gap_lb_z, -- mark run to less today's mark: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.performance_gap_lb_gap, -- mark run to less today's mark: value less the best of the race, 0 for the best [same unit]
+    within_race.performance_best_gap_lb_z, -- best mark run to less today's mark: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.jockey_rivals_beaten_90d_z, -- share of rivals the jockey beat in 90 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.jockey_rivals_beaten_90d_gap, -- share of rivals the jockey beat in 90 days: value less the best of the race, 0 for the best [same unit]
+    within_race.jockey_rivals_beaten_90d_rank, -- share of rivals the jockey beat in 90 days: rank in the race, 1 = highest; ties share; null where unknown [rank]
+    within_race.jockey_sr_90d_z, -- strike rate of the jockey: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.jockey_impact_365d_z, -- impact of the jockey in 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.trainer_rivals_beaten_90d_z, -- share of rivals the trainer's runners beat in 90 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.trainer_impact_365d_z, -- impact of the trainer in 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.jockey_upgrade_ewma_z, -- jockey upgrade: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.draw_rail_bias_z, -- draw bias: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.layoff_days_z, -- days since the last run: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.official_rating_z, -- official rating: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.official_rating_rank -- official rating: rank in the race, 1 = highest; ties share; null where unknown [rank]
 from entries
 left join trainer_velocity on trainer_velocity.runner_key = entries.runner_key
 left join jockey_velocity on jockey_velocity.runner_key = entries.runner_key
@@ -516,3 +606,4 @@ left join market_history on market_history.runner_key = entries.runner_key
 left join collateral_form on collateral_form.runner_key = entries.runner_key
 left join intent_signals on intent_signals.runner_key = entries.runner_key
 left join race_shape on race_shape.runner_key = entries.runner_key
+left join within_race on within_race.runner_key = entries.runner_key

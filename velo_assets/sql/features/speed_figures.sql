@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: times of strictly earlier race days; the figure of an earlier run uses pars of days before that run and the going allowance of that run's own (earlier) day
--- look-back: 1095 days of the horse's runs, and 1095 days of pars before each run
+-- look-back: 730 days of the horse's runs, 365 days of class levels before each run, 730 days of pars before each of those: 1825 in all
 -- description: Speed figures: time against an as-of par by course, distance and going with a daily going allowance, in tenths of a percent of par around 100; pace and late-gain figures where calls exist.
 with window_horses as (
     select distinct horse_key
@@ -10,13 +10,13 @@ with window_horses as (
 entries as (
     select race_date, race_key, runner_key, horse_key
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
     select race_date, race_key, runner_key, time_seconds, position
     from core.results
-    where race_date >= cast($start as date) - 2190 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 1825 and race_date <= cast($end as date)
 ),
 races as (
     select
@@ -29,12 +29,12 @@ races as (
         distance_m,
         field_size
     from core.races
-    where race_date >= cast($start as date) - 2190 and race_date <= cast($end as date) and distance_m is not null
+    where race_date >= cast($start as date) - 1825 and race_date <= cast($end as date) and distance_m is not null
 ),
 calls as (
     select runner_key, race_key, call_number, calls, position_at_call, leader_elapsed_seconds
     from core.sectionals
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
 ),
 race_times as (
     select race_key, min(time_seconds) as winner_seconds
@@ -59,7 +59,7 @@ trip_pars as (
         sum(races) over career as races,
         sum(seconds) over career / nullif(sum(races) over career, 0) as par_seconds
     from trip_days
-    window career as (partition by trip order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trip order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 going_days as (
     select trip, going_group, race_date, count(winner_seconds) as races, sum(winner_seconds) as seconds
@@ -74,7 +74,7 @@ going_pars as (
         coalesce(sum(races) over career, 0) as races,
         coalesce(sum(seconds) over career, 0) as seconds
     from going_days
-    window career as (partition by trip, going_group order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trip, going_group order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 race_deviations as (
     select
@@ -102,7 +102,7 @@ level_pars as (
         -- Better races are run faster; five races at par steady a class seldom seen.
         coalesce(sum(deviation) over career, 0) / (coalesce(sum(races) over career, 0) + 5) as level_deviation
     from level_days
-    window career as (partition by level order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by level order by race_date range between interval 365 day preceding and interval 1 day preceding)
 ),
 allowances as (
     select
@@ -147,7 +147,7 @@ pace_days as (
     select races.trip, races.race_date, count(race_calls.early_share) as races, sum(race_calls.early_share) as early_share
     from races
     left join race_calls on race_calls.race_key = races.race_key
-    where races.race_date >= cast($start as date) - 1095
+    where races.race_date >= cast($start as date) - 1460
     group by races.trip, races.race_date
 ),
 pace_pars as (
@@ -156,7 +156,7 @@ pace_pars as (
         race_date,
         sum(early_share) over career / nullif(sum(races) over career, 0) as early_share
     from pace_days
-    window career as (partition by trip order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trip order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 race_paces as (
     select races.race_key, 1000 * (pace_pars.early_share - race_calls.early_share) as early_pace
@@ -173,7 +173,8 @@ horse_days as (
         max(case when results.position is not null and results.time_seconds is not null and race_pars.par_seconds is not null then greatest(100 - 1000 * (results.time_seconds / race_pars.par_seconds - 1) + race_pars.allowance, 40) end) as speed_figure,
         max(case when races.field_size > 1 then (runner_calls.straight_position - results.position) / (races.field_size - 1) end) as late_gain,
         max(case when races.field_size > 1 then 1 - (runner_calls.first_position - 1) / (races.field_size - 1) end) as early_position,
-        max(race_paces.early_pace) as early_pace
+        max(race_paces.early_pace) as early_pace,
+        max(races.trip) as trip
     from entries
     left join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
@@ -191,6 +192,7 @@ weighted_days as (
         late_gain,
         early_position,
         early_pace,
+        trip,
         pow(2, day_number / 60.0) as weight_60d,
         pow(2, day_number / 365.0) as weight_365d
     from horse_days
@@ -212,8 +214,18 @@ horse_windows as (
         last_value(early_pace ignore nulls) over days_365 as early_pace_last
     from weighted_days
     window
-        career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
         days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+),
+trip_windows as (
+    select
+        horse_key,
+        race_date,
+        avg(speed_figure) over career as speed_at_trip,
+        max(speed_figure) over career as speed_best_at_trip
+    from weighted_days
+    where trip is not null
+    window career as (partition by horse_key, trip order by race_date range between interval 730 day preceding and interval 1 day preceding)
 )
 select
     entries.race_date, -- day of the race [date]
@@ -223,6 +235,8 @@ select
     windows.speed_ewma_365d, -- time-weighted mean speed figure, half-life 365 days [points]
     windows.speed_last, -- last speed figure in 365 days [points]
     windows.speed_best, -- best speed figure in 365 days [points]
+    trips.speed_at_trip, -- mean speed figure at this course and distance in 730 days; null without a run there [points]
+    trips.speed_best_at_trip, -- best speed figure at this course and distance in 730 days; null without a run there [points]
     windows.speed_spread, -- standard deviation of the speed figures in 365 days [points]
     case when windows.speed_runs >= 3 then windows.speed_slope_per_day * 30 end as speed_figure_trend, -- slope of the speed figures in 365 days; null under three [points per 30 days]
     windows.speed_runs, -- runs with a speed figure in 365 days [runs]
@@ -232,4 +246,5 @@ select
     windows.early_pace_last -- early pace of the horse's last race against par; null without calls [0.1% of the race time]
 from entries
 left join horse_windows as windows on windows.horse_key = entries.horse_key and windows.race_date = entries.race_date
+left join trip_windows as trips on trips.horse_key = entries.horse_key and trips.race_date = entries.race_date
 where entries.race_date >= cast($start as date)
