@@ -72,7 +72,7 @@ _RESULTS = (
             *("position", "outcome", "won", "win_share", "dead_heat_runners", "beaten_lengths", "margin_lengths"),
             *("time_seconds", "racing_post_rating", "top_speed", "prize_won", "running_style", "style_score"),
             *("trouble_slowly_away", "trouble_hampered", "trouble_short_of_room", "trouble_wide", "trouble_mistakes"),
-            *("has_jockey_or_steward_note", "comment"),
+            *("has_jockey_or_steward_note", "comment", "position_text", "source_file"),
         ),
         Known.RESULT,
     )
@@ -83,14 +83,18 @@ _PRICES = (
     _ROW_KEYS
     | dict.fromkeys(("price_kind", "jurisdiction"), Known.DECLARATION)
     | dict.fromkeys(
-        ("decimal_odds", "favourite_mark", "known_at", "book_percent", "book_complete", "source"), Known.OFF
+        ("decimal_odds", "favourite_mark", "known_at", "book_percent", "book_complete", "source", "price_text"),
+        Known.OFF,
     )
 )
 
 _SECTIONALS = (
     _ROW_KEYS
     | {"call_number": Known.DECLARATION}
-    | dict.fromkeys(("calls", "position_at_call", "section_seconds", "leader_elapsed_seconds"), Known.RESULT)
+    | dict.fromkeys(
+        ("calls", "position_at_call", "section_seconds", "leader_elapsed_seconds", "leader_section_seconds"),
+        Known.RESULT,
+    )
 )
 
 CORE_COLUMNS: Mapping[str, Mapping[str, Known]] = {

@@ -1349,10 +1349,10 @@ def _has_aggregate(expression: Any, exp: Any) -> bool:
 
 
 def _int(expression: Any) -> int | None:
-    try:
-        return int(str(expression.name))
-    except (ValueError, AttributeError):
+    """A literal whole number, bare or quoted; None for everything else, a negated one too."""
+    if type(expression).__name__ != "Literal" or not str(expression.name).isdecimal():
         return None
+    return int(expression.name)
 
 
 def _line(expression: Any, *, last: bool = False) -> int | None:

@@ -19,7 +19,6 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import all_tables, load_table
 
 POST_RACE_TABLES = ("core/results", "core/prices", "core/sectionals")
@@ -42,6 +41,9 @@ PERMUTATION_Z = 3.0
 
 SCRAMBLE_DAYS = 400
 """Days after the date that T2 falsifies; still later results are left out, which falsifies them as well."""
+
+AFTERMATH_DAYS = 60
+"""Days after the date in the window that planted SQL is built over, as a yearly build has them."""
 
 _KEYS = ("race_date", "race_key", "runner_key", "horse_key", "price_kind", "call_number", "entity")
 _FIRST_DIFFERENCES = 8
@@ -151,7 +153,7 @@ class Bench:
 
     def rows(self, name: str, condition: str) -> pl.DataFrame:
         """Rows of a real table."""
-        return frame_of(self.connection, f"select * from {self.real(name)} where {condition}")
+        return _frame(self.connection, f"select * from {self.real(name)} where {condition}")
 
     def build(self, name: str, start: date, end: date, texts: Texts) -> None:
         """Build a feature table of the bench for a window."""
@@ -180,7 +182,7 @@ Selection = Callable[[Bench, date], pl.DataFrame]
 def bench(connection: duckdb.DuckDBPyConnection) -> Iterator[Bench]:
     """Attach the bench, and take it away again whatever happens."""
     origin = str(connection.execute("select current_database()").fetchall()[0][0])
-    connection.execute("attach ':memory:' as leak_bench")
+    connection.execute("attach ':memory:' as leak_bench (read_write)")
     try:
         connection.execute("use leak_bench")
         for schema in ("core", "features", "market"):
@@ -292,7 +294,7 @@ def self_row(
 
     def chosen(bench: Bench, day: date) -> pl.DataFrame:
         # The winner, whose result says most; the first key where a race has none.
-        return frame_of(
+        return _frame(
             bench.connection,
             f"select arg_max(runner_key, coalesce(won, 0)) as runner_key from {bench.real('core/results')} "
             f"where race_date = date '{day}' group by race_key",
@@ -365,7 +367,7 @@ def tripwire(connection: duckdb.DuckDBPyConnection, *, table: str = MATRIX, max_
         max_races: the latest races are enough, and bound the memory.
     """
     relation = load_table(table).relation
-    frame = frame_of(
+    frame = _frame(
         connection,
         f"""
         with latest as (
@@ -439,6 +441,7 @@ def permutation(
     start: date,
     end: date,
     *,
+    table: str = MATRIX,
     texts: Texts | None = None,
     features: Sequence[str] | None = None,
     seed: int = 7,
@@ -452,8 +455,9 @@ def permutation(
         connection: an open warehouse.
         start: first day of the window that is built.
         end: last day.
+        table: the matrix, or one family.
         texts: planted SQL.
-        features: matrix columns; None for all numeric ones.
+        features: its columns; None for all numeric ones.
         seed: of the shuffle.
 
     Returns:
@@ -473,11 +477,11 @@ def permutation(
                     own = rows.select("runner_key", "horse_key")
                     dealt = dealt.drop("horse_key").join(own, on="runner_key", how="left")
                 copy.show_with(name, "false", dealt.select(rows.columns))
-        copy.build_all(feature_order(), start, end, texts or {})
-        frame = frame_of(
+        copy.build_all(feature_order((table,)), start, end, texts or {})
+        frame = _frame(
             connection,
-            "select m.*, r.win_share from features.runner_features as m "
-            "inner join core.results as r on r.runner_key = m.runner_key",
+            f"select matrix.*, results.win_share from {load_table(table).relation} as matrix "
+            "inner join core.results as results on results.runner_key = matrix.runner_key",
         )
     return permutation_of(frame, features)
 
@@ -539,7 +543,7 @@ def _compared(
             if planted:
                 for source in (*ENTRY_TABLES, *POST_RACE_TABLES):
                     copy.show(source)
-                copy.build_all(built, day, day, planted)
+                copy.build_all(built, day, day + timedelta(days=AFTERMATH_DAYS), planted)
                 expected = {table: _day_rows(copy, table, day, real=False) for table in wanted}
             else:
                 expected = {table: _day_rows(copy, table, day, real=True) for table in wanted}
@@ -556,7 +560,7 @@ def _day_rows(copy: Bench, table: str, day: date, *, real: bool) -> pl.DataFrame
     relation = copy.real(table) if real else table.replace("/", ".")
     is_yearly = "runner_key" not in {column.name for column in load_table(table).columns}
     wanted = date(day.year, 1, 1) if is_yearly else day
-    return frame_of(copy.connection, f"select * from {relation} where race_date = date '{wanted}'")
+    return _frame(copy.connection, f"select * from {relation} where race_date = date '{wanted}'")
 
 
 def _differences(
@@ -653,3 +657,10 @@ def _auc(values: np.ndarray, labels: np.ndarray) -> float:
         return 0.5
     ranks = pl.Series(values).rank("average").to_numpy()
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * (len(labels) - positives)))
+
+
+def _frame(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
+    # As a relation: DuckDB warns that Arrow from an executed cursor copies the rows once more.
+    frame = pl.from_arrow(connection.sql(sql).to_arrow_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame

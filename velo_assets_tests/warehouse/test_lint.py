@@ -1,0 +1,205 @@
+"""The lint passes what ends before the race day and refuses everything else, whatever it looks like."""
+
+import pytest
+
+from velo_assets.warehouse.lint import RULES, lint_sql, lint_tables
+
+DAYS = """with days as (
+    select entries.trainer_key, entries.race_date, sum(results.won) as wins
+    from core.entries as entries
+    left join core.results as results on results.runner_key = entries.runner_key
+    group by entries.trainer_key, entries.race_date
+)
+"""
+RUNS = """with runs as (
+    select entries.race_date, entries.race_key, entries.runner_key, entries.trainer_key, results.won
+    from core.entries as entries
+    left join core.results as results on results.runner_key = entries.runner_key
+)
+"""
+STRICT = "range between interval 30 day preceding and interval 1 day preceding"
+
+
+def rules(sql: str) -> set[str]:
+    return {finding.rule for finding in lint_sql(sql, "leaky.sql")}
+
+
+def over_days(window: str, value: str = "sum(wins)") -> str:
+    return f"{DAYS}select race_date, trainer_key, {value} over ({window}) as wins from days"
+
+
+def past(condition: str, columns: str = "avg(past.won)") -> str:
+    return f"""
+        select e.race_date, e.runner_key, {columns} as rate
+        from core.entries as e
+        left join core.entries as run on run.horse_key = e.horse_key
+        left join core.results as past on past.runner_key = run.runner_key
+        where {condition}
+        group by e.race_date, e.runner_key"""
+
+
+def test_the_sql_of_the_house_is_clean() -> None:
+    assert [str(finding) for finding in lint_tables()] == []
+
+
+def by_trainer(frame: str, value: str = "sum(wins)") -> str:
+    return over_days(f"partition by trainer_key order by race_date {frame}", value)
+
+
+def entries_with(columns: str, join: str = "") -> str:
+    return f"select e.race_date, e.runner_key, {columns} as value from core.entries as e {join}"
+
+
+RESULT = "core.results as r"
+RESULT_OF_HORSE = f"{RESULT} where r.horse_key = e.horse_key"
+FITTED = "with fitted as (select avg(won) as rate from core.results where race_date {bound}) "
+FROM_FITTED = "select e.race_date, f.rate from core.entries as e, fitted as f where e.race_date between $start and $end"
+TOTALS = "left join (select horse_key, count(*) as n from core.results group by horse_key) as t using (horse_key)"
+GAIN = "official_rating - lag(official_rating) over (partition by horse_key order by race_date)"
+ROWS = "rows between 9 preceding and 1 preceding"
+
+CLEAN = {
+    "range frame": by_trainer(STRICT),
+    "range frame over all": over_days(f"order by race_date {STRICT}"),
+    "a week earlier": by_trainer("range between unbounded preceding and interval 7 day preceding"),
+    "rows frame over days": by_trainer("rows between 5 preceding and 1 preceding"),
+    "lag over days": by_trainer("", "lag(wins, 2)"),
+    "named": f"{DAYS}select race_date, sum(wins) over w as n from days window w as (order by race_date {STRICT})",
+    "join on earlier days": past("run.race_date < e.race_date"),
+    "join on days less one": past("run.race_date <= e.race_date - interval 1 day"),
+    "join on days between": past("e.race_date - run.race_date between 1 and 90"),
+    "join on a difference": past("date_diff('day', run.race_date, e.race_date) > 0"),
+    "join on earlier years": past("year(run.race_date) < year(e.race_date)"),
+    "join on the first of the year": past("run.race_date < date_trunc('year', e.race_date)"),
+    "declared weights in a race": "select race_date, weight_lb - avg(weight_lb) over (partition by race_key) as w "
+    "from core.entries",
+    "declared rating of the last run": f"select race_date, {GAIN} as gain from core.entries",
+    "subquery over earlier days": entries_with(
+        f"(select avg(r.won) from {RESULT_OF_HORSE} and r.race_date < e.race_date)"
+    ),
+    "as-of join": entries_with(
+        "r.won", f"asof left join {RESULT} on r.horse_key = e.horse_key and e.race_date > r.race_date"
+    ),
+    "fitted before the window": FITTED.format(bound="< $start") + FROM_FITTED,
+}
+
+
+@pytest.mark.parametrize("sql", CLEAN.values(), ids=CLEAN)
+def test_earlier_days_pass(sql: str) -> None:
+    assert lint_sql(sql, "clean.sql") == []
+
+
+LEAKY = {
+    "default frame": (by_trainer(""), "same-day-window"),
+    "current row": (by_trainer("range between interval 9 day preceding and current row"), "same-day-window"),
+    "zero days": (by_trainer("range between unbounded preceding and interval 0 day preceding"), "same-day-window"),
+    "half a day": (by_trainer("range between unbounded preceding and interval 12 hour preceding"), "same-day-window"),
+    "following": (
+        by_trainer("range between interval 1 day preceding and interval 1 day following"),
+        "whole-history",
+    ),
+    "minus one day": (by_trainer("range between unbounded preceding and interval -1 day preceding"), "same-day-window"),
+    "descending": (by_trainer(f"desc {STRICT}"), "whole-history"),
+    "whole partition": (over_days("partition by trainer_key"), "whole-history"),
+    "ordered by a result": (over_days(f"partition by trainer_key order by wins {STRICT}"), "whole-history"),
+    "lead": (by_trainer("", "lead(wins)"), "whole-history"),
+    "lag by nothing": (by_trainer("", "lag(wins, 0)"), "whole-history"),
+    "lag backwards": (by_trainer("", "lag(wins, -1)"), "whole-history"),
+    "no window at all": (f"{DAYS}select race_date, wins from days", "same-race"),
+    "rows frame over runs": (
+        f"{RUNS}select race_date, sum(won) over (partition by trainer_key order by race_date {ROWS}) as w from runs",
+        "rows-window",
+    ),
+    "lag over runs": (
+        f"{RUNS}select race_date, lag(won) over (partition by trainer_key order by race_date) as w from runs",
+        "rows-window",
+    ),
+    "mean of the race": (f"{RUNS}select race_date, avg(won) over (partition by race_key) as w from runs", "same-race"),
+    "mean of everything": (f"{RUNS}select race_date, avg(won) over () as w from runs", "whole-history"),
+    "winners only": (f"{RUNS}select race_date, trainer_key from runs where won = 1", "row-selection"),
+    "ordered by result": (
+        f"{RUNS}select race_date from runs qualify row_number() over (partition by race_key order by won) = 1",
+        "row-selection",
+    ),
+    "join up to the day": (past("run.race_date <= e.race_date"), "same-race"),
+    "join to the next day": (past("run.race_date < e.race_date + interval 1 day"), "same-race"),
+    "join with a way round": (past("run.race_date < e.race_date or run.stall = 1"), "unbounded-date"),
+    "join with not": (past("not (run.race_date >= e.race_date)"), "unbounded-date"),
+    "join without a date": (past("true"), "unbounded-date"),
+    "join up to the year": (past("year(run.race_date) <= year(e.race_date)"), "unbounded-date"),
+    "join before the end": (past("run.race_date < $end"), "unbounded-date"),
+    "join from today": (past("e.race_date - run.race_date between 0 and 90"), "unbounded-date"),
+    "own result": (entries_with("r.won", f"left join {RESULT} using (runner_key)"), "same-race"),
+    "own price": (
+        entries_with("p.decimal_odds", "left join core.prices as p using (runner_key)"),
+        "row-selection",
+    ),
+    "subquery over all": (entries_with("(select avg(r.won) from core.results as r)"), "unbounded-date"),
+    "whether it ever ran": (entries_with(f"exists (select 1 from {RESULT_OF_HORSE})"), "unbounded-date"),
+    "totals of all time": (entries_with("t.n", TOTALS), "unbounded-date"),
+    "fitted on the window": (FITTED.format(bound="<= $end") + FROM_FITTED, "unbounded-date"),
+    "whether it is a result": ("select race_date, stage = 'result' as known from core.races", "same-race"),
+    "later entries": (
+        "select race_date, count(*) over (partition by horse_key) as career from core.entries",
+        "whole-history",
+    ),
+    "limit": ("select race_date, stall from core.entries limit 5", "whole-history"),
+    "no race date": ("select runner_key, stall from core.entries", "race-date"),
+    "later race date": ("select race_date + 1 as race_date, stall from core.entries", "race-date"),
+    "recursion": ("with recursive r as (select 1 as a) select a as race_date from r", "unsupported"),
+    "pivot": ("select race_date from core.entries pivot (count(*) for stall in (1, 2))", "unsupported"),
+    "no SQL": ("select from where", "unsupported"),
+}
+
+
+@pytest.mark.parametrize(("sql", "rule"), LEAKY.values(), ids=LEAKY)
+def test_everything_else_is_refused(sql: str, rule: str) -> None:
+    found = rules(sql)
+    assert rule in found
+    assert found <= RULES.keys()
+
+
+def test_a_finding_names_file_line_column_and_reason() -> None:
+    sql = f"{DAYS}select\n    race_date,\n    sum(wins) over (order by race_date) as wins\nfrom days"
+    (finding,) = lint_sql(sql, "features/leaky.sql")
+    assert (finding.path, finding.line) == ("features/leaky.sql", 9)
+    assert "column wins" in finding.message
+    assert "core.results.won" in finding.message
+    assert "without a frame" in finding.message
+
+
+def test_a_union_keeps_the_day_of_both_sides() -> None:
+    union = """with cells as (
+        select 'a' as kind, race_date, won from core.results
+        union all select 'b', race_date, position from core.results)
+        select e.race_date, sum(c.won) as won from core.entries as e
+        inner join cells as c on c.race_date {operator} e.race_date group by e.race_date, e.runner_key"""
+    assert rules(union.format(operator="<")) == set()
+    assert rules(union.format(operator="<=")) == {"same-race", "row-selection"}
+
+
+def test_two_references_to_a_cte_are_different_rows() -> None:
+    sql = f"""{RUNS}
+        select a.race_date, a.runner_key, sum(b.won) as wins
+        from runs as a left join runs as b on b.trainer_key = a.trainer_key and b.race_date < a.race_date
+        group by a.race_date, a.runner_key"""
+    assert rules(sql) == set()
+    assert "same-race" in rules(sql.replace("sum(b.won)", "sum(a.won)"))
+
+
+def test_horses_of_the_window_may_not_be_mixed() -> None:
+    sql = """with window_horses as (
+            select distinct horse_key from core.entries
+            where race_date >= cast($start as date) and race_date <= cast($end as date)),
+        runs as (
+            select race_date, runner_key, horse_key, trainer_key, won from core.entries
+            left join core.results using (runner_key, race_date, horse_key)
+            where race_date <= $end and horse_key in (select horse_key from window_horses)),
+        days as (select {key}, race_date, sum(won) as won from runs group by {key}, race_date)
+        select race_date, sum(won) over (partition by {key} order by race_date
+            range between interval 9 day preceding and interval 1 day preceding) as wins from days"""
+    assert rules(sql.format(key="horse_key")) == set()
+    # A trainer's record over only those horses that run again is a record of survivors.
+    assert "window-keys" in rules(sql.format(key="trainer_key"))
+    shorter = sql.format(key="horse_key").replace("race_date >= cast($start as date) and", "stall = 1 and")
+    assert rules(shorter) != set()
