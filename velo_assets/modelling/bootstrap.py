@@ -10,6 +10,7 @@ two sums, so a draw needs only the sums per day: counts of the drawn days times 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,11 @@ class Interval:
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in self.__dict__.items()
         }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, float | int | None]) -> Interval:
+        """Inverse of `to_dict`: null becomes NaN."""
+        return cls(**{name: math.nan if value is None else value for name, value in stored.items()})  # type: ignore[arg-type]
 
 
 def day_sums(values: ArrayLike, race_days: ArrayLike) -> Floats:

@@ -116,7 +116,7 @@ class RegisteredModel:
         manifest_sha256: hash the manifest must have.
         registered_at: when.
         metadata: as given at registration.
-        decision: the gate's decision that promoted it; None if it never was.
+        decision: the gate's latest decision about it, as `GateDecision.to_dict`; None if it was never tried.
         previous_champion: version it replaced when promoted; None if it never was or there was none.
     """
 
@@ -265,32 +265,44 @@ class ModelRegistry:
             client.set_registered_model_alias(model_name, CHALLENGER, str(created.version))
         return int(created.version)
 
-    def promote(self, name: str, version: int, decision: GateDecision) -> RegisteredModel:
+    def record_decision(self, name: str, version: int, decision: GateDecision) -> None:
+        """Keep the gate's decision with the version it is about, promoted or refused, for `promote` and the reports.
+
+        Raises:
+            PromotionRefusedError: if the decision is about another version.
+            RegistryMissingError: if there is no such version.
+        """
+        with self._writing(f"record the gate's decision on {name} {version}") as client:
+            _check_subject(self._version(client, name, version), decision)
+            client.set_model_version_tag(name, str(version), _TAG + "decision", json.dumps(decision.to_dict()))
+
+    def promote(self, name: str, version: int, decision: GateDecision | None = None) -> RegisteredModel:
         """Make a version the champion, on the strength of a decision of the gate about exactly this step.
 
         Args:
             name: of the model.
             version: to be champion.
             decision: its `challenger` must be the version's `label`, and its `reference` the label of today's champion
-                (or a market recipe while there is none).
+                (or a market recipe while there is none). None: the one that `record_decision` kept.
 
         Returns:
             The new champion.
 
         Raises:
-            PromotionRefusedError: if the gate refused, or decided about another pair of versions.
+            PromotionRefusedError: if the gate refused, decided about another pair of versions, or did not decide yet.
             RegistryMissingError: if there is no such version.
             HashMismatchError: if the version's files are not the registered ones.
         """
-        if not decision.promoted:
-            raise PromotionRefusedError(f"{name} {version} stays out: {decision.summary}")
         with self._writing(f"promote {name} {version}") as client:
             model = self._version(client, name, version)
             champion = self._by_alias(client, name, CHAMPION)
-            if decision.challenger != model.label:
-                raise PromotionRefusedError(
-                    f"the decision is about {decision.challenger!r}, not about {model.label!r}; run the gate again"
-                )
+            if decision is None and model.decision is not None:
+                decision = GateDecision.from_dict(model.decision)
+            if decision is None:
+                raise PromotionRefusedError(f"{model.label} was never tried at the gate; run the gate first")
+            _check_subject(model, decision)
+            if not decision.promoted:
+                raise PromotionRefusedError(f"{model.label} stays out: {decision.summary}")
             if champion is not None and champion.version == version:
                 return champion
             if champion is None and not decision.reference.startswith("market"):
@@ -589,6 +601,13 @@ def _try_lock(descriptor: int) -> bool:
 
 def _is_number(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+def _check_subject(model: RegisteredModel, decision: GateDecision) -> None:
+    if decision.challenger != model.label:
+        raise PromotionRefusedError(
+            f"the decision is about {decision.challenger!r}, not about {model.label!r}; run the gate again"
+        )
 
 
 def _check_name(name: str) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from velo_assets.modelling import promotion
+from velo_assets.modelling.bootstrap import Interval
 from velo_assets.modelling.guards import MissingFeatureError, TooFewRacesError
 from velo_assets.modelling.races import Races, race_softmax
 
@@ -56,10 +57,15 @@ class World:
         return self.candidate("blend 2", self.seen + self.hidden)
 
 
+def roi(estimate: float) -> Interval:
+    """A return known to within six points."""
+    return Interval(estimate, estimate - 0.06, estimate + 0.06, estimate - 0.05, 0.03, 2000, 200)
+
+
 CLEAN = promotion.LeakReadings(
     auc_without_prices=0.7,
     features={"form_ewma": promotion.FeatureConcordance(0.60, 0.75, 20_000)},
-    roi=0.02,
+    roi=roi(0.02),
     bets=3000,
 )
 
@@ -93,7 +99,7 @@ def test_a_real_gain_is_promoted(world: World) -> None:
     assert decision.days == 500
     assert [fold.fold for fold in decision.folds] == [2020, 2021]
     assert decision.more_races_needed == 0
-    assert json.loads(json.dumps(decision.to_dict()))["promoted"] is True
+    assert promotion.GateDecision.from_dict(json.loads(json.dumps(decision.to_dict()))) == decision
 
 
 def test_the_market_itself_is_refused_in_words(world: World) -> None:
@@ -154,7 +160,7 @@ def test_a_model_that_has_seen_the_result_trips_the_alarms(world: World) -> None
         ({"auc_without_prices": None}, "AUC without prices"),
         ({"features": {"rpr": promotion.FeatureConcordance(0.9, 0.75, 5000)}}, "single feature against market"),
         ({"features": None}, "single feature against market"),
-        ({"roi": 0.06}, "return on stakes"),
+        ({"roi": roi(0.12)}, "return on stakes"),
         ({"roi": None}, "return on stakes"),
     ],
 )
@@ -165,8 +171,13 @@ def test_each_reading_has_its_alarm(world: World, change: dict[str, object], ala
 
 def test_luck_over_few_bets_or_pairs_rings_no_alarm(world: World) -> None:
     rare = {"rare": promotion.FeatureConcordance(1.0, 0.7, 3), **CLEAN.features}  # type: ignore[dict-item]
-    decision = decide(world, world.market, leaks=replace(CLEAN, roi=0.5, bets=300, features=rare))
+    decision = decide(world, world.market, leaks=replace(CLEAN, roi=roi(0.5), bets=300, features=rare))
     assert failed(decision) == {"gain above 0"}
+
+
+def test_a_high_return_within_luck_rings_no_alarm(world: World) -> None:
+    assert failed(decide(world, world.market, leaks=replace(CLEAN, roi=roi(0.10)))) == {"gain above 0"}
+    assert failed(decide(world, world.market, leaks=replace(CLEAN, roi=None, bets=0))) == {"gain above 0"}
 
 
 def test_unlike_comparisons_are_refused(world: World) -> None:

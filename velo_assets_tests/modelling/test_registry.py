@@ -83,7 +83,7 @@ def test_promotion_and_the_way_back(registry: ModelRegistry) -> None:
     first = registry.promote(NAME, 1, decision(1))
     assert first.status == "champion"
     assert first.decision is not None
-    assert first.decision["delta_r2"]["low"] == 0.001
+    assert first.decision == decision(1).to_dict()
     second = registry.promote(NAME, 2, decision(2, reference="velo_blend 1"))
     assert second.previous_champion == 1
     assert [model.status for model in registry.list(NAME)] == ["archived", "champion", "challenger"]
@@ -113,6 +113,19 @@ def test_promotion_needs_the_right_decision(registry: ModelRegistry) -> None:
     with pytest.raises(PromotionRefusedError, match="champion is now 'velo_blend 1'"):
         registry.promote(NAME, 2, decision(2))
     assert registry.promote(NAME, 1, decision(1)).version == 1
+
+
+def test_a_recorded_decision_promotes_later(registry: ModelRegistry) -> None:
+    registry.register(NAME, FILES, METADATA)
+    with pytest.raises(PromotionRefusedError, match="never tried at the gate"):
+        registry.promote(NAME, 1)
+    with pytest.raises(PromotionRefusedError, match="not about 'velo_blend 1'"):
+        registry.record_decision(NAME, 1, decision(2))
+    registry.record_decision(NAME, 1, decision(1, promoted=False))
+    with pytest.raises(PromotionRefusedError, match="refused: luck"):
+        registry.promote(NAME, 1)
+    registry.record_decision(NAME, 1, decision(1))
+    assert registry.promote(NAME, 1).status == "champion"
 
 
 def test_a_changed_file_is_caught(registry: ModelRegistry) -> None:
