@@ -29,6 +29,12 @@ BIAS_Z = 3.0
 
 HOLM_LEVEL = 0.05
 
+PICKS = "its picks"
+"""Name of the cell of the runners that a module puts above the market."""
+
+NO_SPREAD = 1e-12
+"""A standard error this small is rounding; no z can be made of it."""
+
 HOT_FORM = 0.05
 """A connection is hot when its 14-day strike rate is this far above its own long-run rate (5 points)."""
 
@@ -196,7 +202,10 @@ def convergence_table(frame: pl.DataFrame, draws: int = DEFAULT_DRAWS, seed: int
 
 
 def error_map(frame: pl.DataFrame, tags: Sequence[Tag] = TAGS) -> pl.DataFrame:
-    """Optimism or conservatism of each module, over all runners and by narrative tag.
+    """Optimism or conservatism of each module, over its picks and by narrative tag.
+
+    Over all runners every module is right on average, because the chances of a race sum to 1; so the first cell of a
+    module are the runners it puts above the market.
 
     Args:
         frame: wide frame with `module_<name>`, the result columns, and the feature columns that the tags need.
@@ -213,8 +222,8 @@ def error_map(frame: pl.DataFrame, tags: Sequence[Tag] = TAGS) -> pl.DataFrame:
         judged = _judged(frame, module)
         residual = judged.get_column("own").to_numpy() - judged.get_column("win_share").to_numpy()
         _, day = np.unique(judged.get_column("race_date").to_numpy(), return_inverse=True)
-        everyone = np.ones(judged.height, dtype=np.bool_)
-        named = [("all runners", everyone)]
+        picks = judged.get_column(f"module_{module}").to_numpy() > MODULE_TOLERANCE
+        named = [(PICKS, picks)]
         named += [(tag.name, judged.select(tag.rule.fill_null(False)).to_series().to_numpy()) for tag in able]
         for tag_name, rows_of in named:
             count = int(rows_of.sum())
@@ -235,7 +244,7 @@ def error_map(frame: pl.DataFrame, tags: Sequence[Tag] = TAGS) -> pl.DataFrame:
                     "actual": float(judged.get_column("win_share").to_numpy()[rows_of].mean()),
                     "bias": bias,
                     "standard_error": error,
-                    "z": bias / error if error > 0 else float("nan"),
+                    "z": bias / error if error > NO_SPREAD else float("nan"),
                 }
             )
     numbers = ("predicted", "actual", "bias", "standard_error", "z")

@@ -1,0 +1,243 @@
+"""A backtest from warehouse tables: one wide frame of predictions, the ledger, the verdict.
+
+Belongs here: reading the tables that a backtest rests on, and what the promotion gate wants to know of it. Does not belong
+here: the rules of betting, metrics and the gate themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from velo_assets.betting.error_map import TAGS
+from velo_assets.betting.predictions import wide_predictions
+from velo_assets.modelling.bootstrap import Interval, roi_interval
+from velo_assets.modelling.promotion import (
+    AcceptanceReadings,
+    Candidate,
+    GateDecision,
+    LeakReadings,
+    decide,
+    feature_concordances,
+    pooled_auc,
+)
+from velo_assets.modelling.races import Races
+from velo_assets.warehouse.query import frame_of
+
+SHIPPABLE = ("blend", "experts")
+"""Recipes that may be shipped: both read the market and correct it."""
+
+CONCORDANCE_ROWS = 200_000
+"""Runners whose features are held against the market; more would change the third digit only."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's decision and the figures beside it."""
+
+    decision: GateDecision
+    acceptance: AcceptanceReadings
+
+
+def read_predictions(connection: duckdb.DuckDBPyConnection, price_kind: str) -> pl.DataFrame:
+    """The wide frame of every out-of-sample prediction, with results, races, names, modules and what the tags need.
+
+    Args:
+        connection: an open warehouse.
+        price_kind: the decision price.
+
+    Returns:
+        See `betting.predictions.wide_predictions`; besides, the tag columns of the feature matrix and `steam_today`.
+    """
+    span = connection.execute("select min(race_date), max(race_date) from backtest.walk_forward").fetchone()
+    window = {"first": span[0], "last": span[1]} if span else {}
+    frame = wide_predictions(
+        frame_of(connection, "select * from backtest.walk_forward"),
+        frame_of(
+            connection,
+            "select runner_key, price_kind, decimal_odds, probability from market.probabilities "
+            "where race_date between $first and $last and price_kind in ('sp', $kind)",
+            {**window, "kind": price_kind},
+        ),
+        frame_of(
+            connection, "select * exclude (comment) from core.results where race_date between $first and $last", window
+        ),
+        frame_of(connection, "select * from core.races where race_date between $first and $last", window),
+        decision_price_kind=price_kind,
+        entries=frame_of(
+            connection,
+            "select runner_key, horse, jockey, trainer from core.entries where race_date between $first and $last",
+            window,
+        ),
+        modules=_modules(connection, window, price_kind),
+        bsp=_bsp(connection, window),
+    )
+    tags = frame_of(connection, _TAG_QUERY, {**window, "kind": price_kind})
+    return frame.join(tags, on="runner_key", how="left", maintain_order="left")
+
+
+def choose_shipped(predictions: pl.DataFrame) -> str:
+    """The recipe to ship: the better of blend and experts on all folds but the last, which stays unopened.
+
+    Args:
+        predictions: wide frame.
+
+    Returns:
+        `blend` or `experts`; the blend when there is one fold only.
+    """
+    folds = sorted(predictions["fold"].unique().to_list())
+    earlier = predictions.filter(pl.col("fold") < folds[-1])
+    names = [f"probability_{recipe}" for recipe in SHIPPABLE if f"probability_{recipe}" in predictions.columns]
+    whole = pl.all_horizontal(*(pl.col(name).is_not_null() for name in names)).all().over("race_key")
+    rows = earlier.filter(whole & (pl.col("win_share").sum().over("race_key") - 1).abs().lt(1e-6))
+    if rows.is_empty():
+        return SHIPPABLE[0]
+    races = Races.from_frame(rows.select("race_date", "race_key", "win_share"))
+    r2 = {name.removeprefix("probability_"): races.r2(rows[name].to_numpy()) for name in names}
+    return max(r2, key=lambda recipe: r2[recipe])
+
+
+def judge(
+    predictions: pl.DataFrame,
+    matrix: pl.DataFrame,
+    bets: pl.DataFrame,
+    strategies: pl.DataFrame,
+    folds: list[dict[str, Any]],
+    pooled: Mapping[str, Any],
+    *,
+    shipped: str,
+    price_kind: str,
+    code: str,
+    champion: Candidate | None = None,
+    null_rates: Mapping[str, float] | None = None,
+    training_rows: int | None = None,
+) -> Verdict:
+    """Put the shipped recipe to the promotion gate.
+
+    Args:
+        predictions: wide frame.
+        matrix: runner_key and features of predicted runners, or a sample of whole races of them.
+        bets: ledger of the shipped recipe's top fifth.
+        strategies: table of all strategies.
+        folds: the scoreboard's folds.
+        pooled: the scoreboard's pooled figures.
+        shipped: recipe on trial.
+        price_kind: decision price.
+        code: hash of the code that made the predictions.
+        champion: predictions of the champion on the same races; the beta-fitted market when there is none.
+        null_rates: worst null rate of each feature family, over rows where the value can exist.
+        training_rows: runners before the last cutoff.
+    """
+
+    def candidate(name: str, column: str) -> Candidate:
+        rows = predictions.select("race_date", "race_key", "runner_key", "fold", pl.col(column).alias("probability"))
+        return Candidate(name, price_kind, code, rows)
+
+    settled = predictions.filter((pl.col("win_share").sum().over("race_key") - 1).abs() < 1e-6)
+    fundamental = settled.filter(pl.col("probability_fundamental").is_not_null())
+    leaks = LeakReadings(
+        auc_without_prices=pooled_auc(
+            fundamental["probability_fundamental"].to_numpy(), (fundamental["win_share"] > 0).to_numpy().astype(float)
+        ),
+        features=_concordances(settled, matrix),
+        roi=_roi(bets),
+        bets=bets.height,
+    )
+    top = strategies.filter(pl.col("strategy_id") == f"{shipped}_top20")
+    hunting = bets.filter(pl.col("decision_price").is_between(5.0, 21.0))
+    expected = float(hunting["market_probability"].sum()) if hunting.height else 0.0
+    acceptance = AcceptanceReadings(
+        calibration_error=pooled.get("ece"),
+        actual_over_expected_5_21=float(hunting["win_share"].sum()) / expected if expected > 0 else None,
+        roi_top_20pct=top["roi"][0] if top.height else None,
+        alpha=folds[-1].get("alpha") if folds else None,
+        null_rate_by_family=dict(null_rates or {}),
+        training_rows=training_rows,
+    )
+    reference = champion or candidate("market with its beta fitted", "probability_market_beta")
+    decision = decide(
+        candidate(shipped, f"probability_{shipped}"),
+        reference,
+        candidate("market", "market_probability"),
+        predictions.select("race_date", "race_key", "runner_key", "win_share").sort(
+            "race_date", "race_key", "runner_key"
+        ),
+        leaks,
+        acceptance,
+    )
+    return Verdict(decision, acceptance)
+
+
+def _concordances(settled: pl.DataFrame, matrix: pl.DataFrame) -> Mapping[str, Any]:
+    rows = (
+        settled.select("race_date", "race_key", "runner_key", "win_share", "market_probability")
+        .filter(pl.col("market_probability").is_not_null().all().over("race_key"))
+        .join(matrix.drop("race_date", "race_key", strict=False), on="runner_key", how="inner")
+        .sort("race_date", "race_key", "runner_key")
+    )
+    names = [name for name in matrix.columns if name not in ("race_date", "race_key", "runner_key")]
+    if rows.is_empty():
+        return {}
+    races = Races.from_frame(rows.select("race_date", "race_key", "runner_key", "win_share"))
+    values = rows.select(pl.col(names).cast(pl.Float32).fill_null(float("nan"))).to_numpy().astype(np.float32)
+    return feature_concordances(values, names, rows["market_probability"].to_numpy(), races)
+
+
+def _roi(bets: pl.DataFrame) -> Interval | None:
+    if bets.is_empty():
+        return None
+    return roi_interval(bets["profit"].to_numpy(), bets["stake"].to_numpy(), bets["race_date"].to_numpy())
+
+
+def _modules(connection: duckdb.DuckDBPyConnection, window: Mapping[str, object], price_kind: str) -> pl.DataFrame:
+    """Log-odds offsets of SQPE, TIE and NDS against the market."""
+    return frame_of(
+        connection,
+        """
+        select fundamental.runner_key,
+            fundamental.score - ln(probabilities.probability) as sqpe,
+            intent."offset" as tie,
+            disruption."offset" as nds
+        from models.fundamental
+        left join market.probabilities
+            on probabilities.runner_key = fundamental.runner_key and probabilities.price_kind = $kind
+        left join models.intent on intent.runner_key = fundamental.runner_key
+        left join models.disruption on disruption.runner_key = fundamental.runner_key
+        where fundamental.race_date between $first and $last
+        """,
+        {**window, "kind": price_kind},
+    )
+
+
+def _bsp(connection: duckdb.DuckDBPyConnection, window: Mapping[str, object]) -> pl.DataFrame | None:
+    frame = frame_of(
+        connection,
+        "select runner_key, decimal_odds from core.prices where price_kind = 'bsp' and race_date between $first and $last",
+        window,
+    )
+    return frame if frame.height else None
+
+
+_TAG_COLUMNS = sorted({name for tag in TAGS for name in tag.needs} - {"market_probability", "steam_today"})
+
+_TAG_QUERY = f"""
+    with shows as (
+        select runner_key, decimal_odds from core.prices
+        where price_kind = 'opening_show' and race_date between $first and $last
+    ),
+    decision as (
+        select runner_key, decimal_odds from core.prices
+        where price_kind = $kind and race_date between $first and $last
+    )
+    select runner_features.runner_key, {", ".join(_TAG_COLUMNS)},
+        ln(shows.decimal_odds / decision.decimal_odds) as steam_today
+    from features.runner_features
+    left join shows on shows.runner_key = runner_features.runner_key
+    left join decision on decision.runner_key = runner_features.runner_key
+    where runner_features.race_date between $first and $last
+"""
