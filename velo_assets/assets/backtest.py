@@ -1,12 +1,273 @@
-"""Layer backtest: out-of-sample predictions, bets, strategies, reports."""
+"""Layer backtest: out-of-sample predictions, bets, strategies, the gate and the reports.
 
-from __future__ import annotations
+Predictions are yearly. Bets are one whole: a cut of edges looks at earlier years, a bankroll runs through them all.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from velo_assets.assets.builds import record
+from velo_assets.assets.dress import asset_key, picture, table_metadata
 from velo_assets.assets.sql_tables import sql_assets
+from velo_assets.code_versions import code_version
+from velo_assets.resources.data import DataRootResource, WarehouseResource
+from velo_assets.settings import DECISION_PRICE
+from velo_assets.warehouse.build import Built, describe, replace_table, transaction
+from velo_assets.warehouse.sql_table import Column
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+BETTING_CODE = code_version("betting", "racing", "settings", "modelling")
+REPORT_CODE = code_version("betting", "reports", "settings", "modelling")
+
+PREDICTIONS = (
+    "backtest/walk_forward",
+    "market/probabilities",
+    "core/results",
+    "core/races",
+    "core/entries",
+    "core/prices",
+    "models/fundamental",
+    "models/intent",
+    "models/disruption",
+    "features/runner_features",
+)
+"""What the wide frame of predictions reads."""
+
+
+def _asset(name: str, deps: Iterable[str], description: str, kinds: set[str], version: str) -> Any:
+    return dg.asset(
+        key=asset_key(name),
+        deps=[asset_key(dep) for dep in deps],
+        group_name="backtest",
+        kinds=kinds,
+        owners=["team:trading"],
+        code_version=version,
+        description=description,
+    )
+
+
+@_asset(
+    "backtest/bets",
+    PREDICTIONS,
+    "The bet ledger: every order of every strategy, also those that were void or never matched, with the reason.",
+    {"duckdb", "polars"},
+    BETTING_CODE,
+)
+def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    """Run every declared strategy over all out-of-sample predictions and settle the bets."""
+    from velo_assets.betting.backtest import read_predictions
+    from velo_assets.betting.ledger import LEDGER, ledgers
+    from velo_assets.betting.strategies import load_strategies, runnable
+    from velo_assets.betting.trials import data_fingerprint, record_trials
+
+    with warehouse.get_connection() as connection:
+        predictions = read_predictions(connection, DECISION_PRICE.kind)
+        models = connection.execute(
+            "select coalesce(string_agg(distinct model_hash, ',' order by model_hash), '') from backtest.walk_forward"
+        ).fetchone()
+    able, skipped = runnable(load_strategies(), predictions)
+    for strategy, reason in skipped.items():
+        context.log.warning(f"strategy {strategy} was not run: {reason}")
+    with warehouse.get_connection() as connection:
+        rows = _write_ledgers(connection, ledgers(predictions, able))
+        trials = record_trials(connection, data_fingerprint(predictions), able, str(models[0]) if models else "")
+        record(connection, context, None, rows)
+        built = Built("backtest/bets", rows, describe(connection, "backtest/bets"))
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            built,
+            [Column(column, column.replace("_", " "), "") for column in LEDGER],
+            strategies=len(able),
+            strategies_not_run=dg.MetadataValue.json(skipped),
+            variants_ever_tried=trials,
+            closing_price=DECISION_PRICE.is_closing,
+        )
+    )
+
+
+@_asset(
+    "backtest/strategies",
+    ("backtest/bets",),
+    "One row per strategy: ROI with its interval, A/E, closing-line value, drawdown, and the best-of-K null beside it.",
+    {"duckdb", "polars"},
+    BETTING_CODE,
+)
+def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    """Measure every strategy."""
+    from velo_assets.betting.metrics import strategy_table
+    from velo_assets.betting.strategies import load_strategies
+    from velo_assets.betting.trials import count_trials, data_fingerprint
+    from velo_assets.reports.asset_pictures import bars_png
+    from velo_assets.warehouse.query import frame_of
+
+    names = {strategy.id: strategy.name for strategy in load_strategies()}
+    with warehouse.get_connection() as connection:
+        races = frame_of(connection, "select distinct race_date, race_key from backtest.walk_forward")
+        trials = count_trials(connection, data_fingerprint(races))
+        table = strategy_table(_ledgers_of(connection, names), names=names, trials=trials)
+        built = replace_table(connection, "backtest/strategies", table)
+        record(connection, context, None, built.rows)
+    columns = [Column(column, column.replace("_", " "), "") for column in table.columns]
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            built,
+            columns,
+            trials=trials,
+            roi=picture(
+                bars_png(table, "strategy_id", "roi", "best_of_k_95", rows=30), "ROI, tick = best of K by luck"
+            ),
+            table=dg.MetadataValue.md(_strategy_lines(table)),
+        )
+    )
+
+
+@_asset(
+    "backtest/breakdowns",
+    ("backtest/bets",),
+    "ROI and A/E of each strategy by year, code, course, class, price band and month, with intervals.",
+    {"duckdb", "polars"},
+    BETTING_CODE,
+)
+def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    """Split every strategy along every dimension."""
+    import polars as pl
+
+    from velo_assets.betting.metrics import breakdown
+    from velo_assets.betting.strategies import load_strategies
+
+    dimensions = ("year", "code", "course", "race_class", "price_band", "month")
+    with warehouse.get_connection() as connection:
+        parts = [
+            breakdown(ledger, by, draws=400).with_columns(
+                pl.lit(by).alias("dimension"), pl.col("group").cast(pl.String)
+            )
+            for ledger in _ledgers_of(connection, [strategy.id for strategy in load_strategies()])
+            for by in dimensions
+        ]
+        built = replace_table(connection, "backtest/breakdowns", pl.concat(parts, how="diagonal_relaxed"))
+        record(connection, context, None, built.rows)
+    return dg.MaterializeResult(metadata=table_metadata(built, [Column(name, name, "") for name, _ in built.columns]))
+
+
+@_asset(
+    "backtest/error_map",
+    PREDICTIONS,
+    "Where SQPE, TIE and NDS are right and wrong: confusion counts, convergence, bias by narrative tag with its "
+    "significance after Holm's correction.",
+    {"duckdb", "polars"},
+    BETTING_CODE,
+)
+def error_map(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    """Judge the modules."""
+    from velo_assets.betting import error_map as judged
+    from velo_assets.betting.backtest import read_predictions
+
+    with warehouse.get_connection() as connection:
+        predictions = read_predictions(connection, DECISION_PRICE.kind)
+    table = judged.error_map(predictions)
+    scores = judged.module_scores(predictions)
+    convergence = judged.convergence_table(predictions)
+    with warehouse.get_connection() as connection:
+        replace_table(connection, "backtest/module_scores", scores)
+        replace_table(connection, "backtest/convergence", convergence)
+        built = replace_table(connection, "backtest/error_map", table)
+        record(connection, context, None, built.rows)
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            built,
+            [Column(name, name.replace("_", " "), "") for name in table.columns],
+            notes=dg.MetadataValue.md("\n".join(f"- {note}" for note in judged.notes(table))),
+            convergence=dg.MetadataValue.md(_markdown(convergence)),
+            module_scores=dg.MetadataValue.md(_markdown(scores)),
+        )
+    )
+
+
+@_asset(
+    "backtest/tear_sheet",
+    ("backtest/strategies", "backtest/bets", *PREDICTIONS, "models/blend"),
+    "The verdict: reports/tear_sheet.html for people, reports/scoreboard.json for programs, the promotion gate's "
+    "decision, and the run kept for `velo compare`.",
+    {"html", "json"},
+    REPORT_CODE,
+)
+def tear_sheet(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
+) -> dg.MaterializeResult[None]:
+    """Write the reports of the backtest."""
+    from velo_assets.reports.verdict import write_verdict
+
+    root = data_root.root()
+    verdict = write_verdict(root, warehouse.warehouse(), DECISION_PRICE, REPORT_CODE, context.run_id)
+    with warehouse.get_connection() as connection:
+        record(connection, context, None, 1)
+    return dg.MaterializeResult(
+        metadata={
+            "headline": verdict.headline,
+            "shipped": verdict.shipped,
+            "gate_passed": verdict.scoreboard["gate"]["passed"],
+            "gate_reasons": dg.MetadataValue.json(verdict.scoreboard["gate"]["reasons"]),
+            "acceptance": dg.MetadataValue.json(verdict.scoreboard["acceptance"]),
+            "page": dg.MetadataValue.path(str(root.reports / "tear_sheet.html")),
+            "scoreboard": dg.MetadataValue.path(str(root.reports / "scoreboard.json")),
+            "run": verdict.run_id,
+            **{name: picture(png, name) for name, png in verdict.pictures.items()},
+        }
+    )
 
 
 def assets() -> list[dg.AssetsDefinition]:
     """The assets of the layer."""
-    return sql_assets("backtest")
+    return [*sql_assets("backtest"), bets, strategies, breakdowns, error_map, tear_sheet]
+
+
+def _write_ledgers(connection: "duckdb.DuckDBPyConnection", parts: Iterable["pl.DataFrame"]) -> int:
+    """Replace the ledger table by these parts, in one transaction, one part in memory at a time."""
+    import polars as pl
+
+    from velo_assets.betting.ledger import LEDGER
+
+    rows = 0
+    with transaction(connection):
+        empty = pl.DataFrame(schema=LEDGER)
+        connection.register("ledger_part", empty.to_arrow())
+        connection.execute("create or replace table backtest.bets as select * from ledger_part")
+        for part in parts:
+            connection.register("ledger_part", part.to_arrow())
+            connection.execute("insert into backtest.bets select * from ledger_part")
+            rows += part.height
+        connection.unregister("ledger_part")
+    return rows
+
+
+def _ledgers_of(connection: "duckdb.DuckDBPyConnection", ids: Iterable[str]) -> Iterable["pl.DataFrame"]:
+    """The ledger of each strategy that has one, in the order given."""
+    from velo_assets.warehouse.query import frame_of
+
+    for strategy_id in ids:
+        ledger = frame_of(connection, "select * from backtest.bets where strategy_id = ?", [strategy_id])
+        if ledger.height:
+            yield ledger.sort("race_date", maintain_order=True)
+
+
+def _strategy_lines(table: "pl.DataFrame") -> str:
+    shown = table.select(
+        "strategy_id", "bets", "win_rate", "roi", "roi_low", "roi_high", "a_over_e", "max_drawdown", "best_of_k_95"
+    )
+    return _markdown(shown)
+
+
+def _markdown(table: "pl.DataFrame") -> str:
+    def cell(value: object) -> str:
+        if value is None:
+            return ""
+        return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * table.width]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in table.iter_rows()]
+    return "\n".join(lines)

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from velo_assets.warehouse.build import Built
+from velo_assets.warehouse.build import Built, describe
 from velo_assets.warehouse.sql_table import Column
 
 Lineage = Mapping[str, Sequence[tuple[str, str]]]
@@ -70,9 +70,10 @@ def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
 
 def rows_by_year(connection: duckdb.DuckDBPyConnection, name: str) -> dg.MarkdownMetadataValue:
     """A small table of rows and races per year of the whole table."""
-    relation = name.replace("/", ".")
+    has_races = "race_key" in dict(describe(connection, name))
     rows = connection.execute(
-        f"select year(race_date), count(*), count(distinct race_key) from {relation} group by 1 order by 1"
+        f"select year(race_date), count(*), {'count(distinct race_key)' if has_races else '0'} "
+        f"from {name.replace('/', '.')} group by 1 order by 1"
     ).fetchall()
     lines = ["| year | rows | races |", "|---|---:|---:|", *(f"| {y} | {n:,} | {r:,} |" for y, n, r in rows)]
     return dg.MetadataValue.md("\n".join(lines))

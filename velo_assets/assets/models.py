@@ -39,6 +39,12 @@ EXPERT = (
     Column("correction", "correction on top of the market's log probability", "log-odds"),
     MODEL_HASH,
 )
+OFFSET = (
+    *KEY_COLUMNS,
+    Column("offset", "log-odds offset to the market; positive = better than its price", "log-odds"),
+    Column("offset_se", "its standard error", "log-odds"),
+    MODEL_HASH,
+)
 GATE = (
     *KEY_COLUMNS,
     Column("expert_probability", "win probability of market and gated experts", "probability"),
@@ -151,6 +157,22 @@ def _expert(regime: PriceRegime) -> Callable[[DataRoot, Warehouse, Window], list
     return make
 
 
+def _intent(root: DataRoot, warehouse: Warehouse, window: Window) -> list[Any]:
+    from velo_assets.modelling.yearly import intent_folds
+    from velo_assets.warehouse.export import training_frame
+
+    return intent_folds(training_frame(root.exports, warehouse, window.years[-1], DECISION_PRICE.kind), window.years)
+
+
+def _disruption(root: DataRoot, warehouse: Warehouse, window: Window) -> list[Any]:
+    from velo_assets.modelling.yearly import disruption_folds
+    from velo_assets.warehouse.export import training_frame
+
+    return disruption_folds(
+        training_frame(root.exports, warehouse, window.years[-1], DECISION_PRICE.kind), window.years
+    )
+
+
 def _gate(root: DataRoot, warehouse: Warehouse, window: Window) -> list[Any]:
     from velo_assets.modelling.yearly import gate_folds
     from velo_assets.warehouse.export import outcomes
@@ -250,6 +272,25 @@ def assets() -> list[dg.AssetsDefinition]:
             FUNDAMENTAL,
             _lineage(FUNDAMENTAL, {}, matrix),
             _fundamental,
+        ),
+        _model_asset(
+            "models/intent",
+            (matrix, market, "core/results"),
+            "TIE: what the trainer's entry-time choices say beyond the price, a log-odds offset with standard error, "
+            "partially pooled by trainer.",
+            {"scipy", "mlflow", "duckdb"},
+            OFFSET,
+            _lineage(OFFSET, {}, matrix),
+            _intent,
+        ),
+        _model_asset(
+            "models/disruption",
+            (matrix, market, "core/results"),
+            "NDS: over-betting. Conditional logit with offset log p_market on hype signals; negative = over-bet.",
+            {"scipy", "mlflow", "duckdb"},
+            OFFSET,
+            _lineage(OFFSET, {}, matrix),
+            _disruption,
         ),
         *experts,
         _model_asset(

@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 
 from velo_assets.assets.builds import record
-from velo_assets.assets.dress import asset_key, rows_by_year, table_metadata
+from velo_assets.assets.dress import Lineage, asset_key, rows_by_year, table_metadata
 from velo_assets.partitions import YEARLY, Window, window_of
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.settings import DataRoot
@@ -54,8 +54,6 @@ def _sql_asset(table: SqlTable, code_version: str, after_build: AfterBuild | Non
     def build(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
     ) -> dg.MaterializeResult[None]:
-        from velo_assets.warehouse.lineage import column_lineage
-
         window = window_of(context)
         with warehouse.get_connection() as connection:
             built = build_table(connection, table.name, window.start, window.end)
@@ -63,7 +61,19 @@ def _sql_asset(table: SqlTable, code_version: str, after_build: AfterBuild | Non
             record(connection, context, window, built.rows)
             by_year = rows_by_year(connection, table.name)
         return dg.MaterializeResult(
-            metadata=table_metadata(built, table.columns, column_lineage(table.name), rows_by_year=by_year, **extra)
+            metadata=table_metadata(built, table.columns, _lineage(context, table), rows_by_year=by_year, **extra)
         )
 
     return build
+
+
+def _lineage(context: dg.AssetExecutionContext, table: SqlTable) -> Lineage:
+    from velo_assets.warehouse.dataflow import UnsupportedSqlError
+    from velo_assets.warehouse.lineage import column_lineage
+
+    try:
+        return column_lineage(table.name)
+    except UnsupportedSqlError as error:
+        # The rows are right whether or not we can draw where they come from.
+        context.log.warning(f"No column lineage for {table.name}: {error}")
+        return {}

@@ -1,7 +1,7 @@
 """A backtest from warehouse tables: one wide frame of predictions, the ledger, the verdict.
 
-Belongs here: reading the tables that a backtest rests on, and what the promotion gate wants to know of it. Does not belong
-here: the rules of betting, metrics and the gate themselves.
+Belongs here: reading the tables that a backtest rests on, and what the promotion gate wants to know of it. Does not
+belong here: the rules of betting, metrics and the gate themselves.
 """
 
 from __future__ import annotations
@@ -217,7 +217,8 @@ def _modules(connection: duckdb.DuckDBPyConnection, window: Mapping[str, object]
 def _bsp(connection: duckdb.DuckDBPyConnection, window: Mapping[str, object]) -> pl.DataFrame | None:
     frame = frame_of(
         connection,
-        "select runner_key, decimal_odds from core.prices where price_kind = 'bsp' and race_date between $first and $last",
+        "select runner_key, decimal_odds from core.prices "
+        "where price_kind = 'bsp' and race_date between $first and $last",
         window,
     )
     return frame if frame.height else None

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import polars as pl
 
 from velo_assets.modelling.blend import fit_blend
+from velo_assets.modelling.disruption import HYPE_SIGNALS, fit_disruption
 from velo_assets.modelling.experts import fit_expert, fit_gate
 from velo_assets.modelling.fundamental import fit_fundamental
+from velo_assets.modelling.intent import fit_intent
+from velo_assets.modelling.offsets import OffsetModel
 from velo_assets.modelling.races import KEYS, Races, priced_frame, settled_frame
 from velo_assets.modelling.walk_forward import Fold, FoldPlan, folds, scored_rows, train_rows
 from velo_assets.settings import PRICE_REGIMES, PriceRegime
@@ -99,6 +103,24 @@ def expert_folds(
     return outcomes
 
 
+def intent_folds(frame: pl.DataFrame, years: Iterable[int]) -> list[FoldOutcome]:
+    """Fit and score the intent module (TIE) of each year."""
+    return _offset_folds(
+        frame, years, fit_intent, lambda model: model.common, lambda model, rows, fold: model.predict(rows, fold)
+    )
+
+
+def disruption_folds(frame: pl.DataFrame, years: Iterable[int]) -> list[FoldOutcome]:
+    """Fit and score the disruption module (NDS) of each year."""
+    return _offset_folds(
+        frame,
+        years,
+        fit_disruption,
+        lambda model: model,
+        lambda model, rows, fold: model.predict(rows, HYPE_SIGNALS, fold),
+    )
+
+
 def gate_folds(outcomes_frame: pl.DataFrame, corrections: pl.DataFrame, years: Iterable[int]) -> list[FoldOutcome]:
     """Fit the gate of each year on the experts' out-of-sample corrections of earlier years.
 
@@ -132,6 +154,34 @@ def blend_folds(
         lambda earlier, fold: fit_blend(earlier, fold.cutoff, modules=modules),
         "blend_probability",
     )
+
+
+def _offset_folds(
+    frame: pl.DataFrame,
+    years: Iterable[int],
+    fit: Callable[[pl.DataFrame, date], Any],
+    common: Callable[[Any], OffsetModel],
+    predict: Callable[[Any, pl.DataFrame, int], pl.DataFrame],
+) -> list[FoldOutcome]:
+    """Modules that add a log-odds offset to the market; their signals' coefficients are the figures."""
+    outcomes = []
+    for fold in folds_of(frame, years):
+        model = fit(train_rows(frame, fold), fold.cutoff)
+        coefficients = common(model).coefficients()
+        metrics: dict[str, float | None] = {}
+        for row in coefficients.iter_rows(named=True):
+            metrics[row["signal"]] = row["coefficient"]
+            metrics[f"{row['signal']}_se"] = row["standard_error"]
+        outcomes.append(
+            FoldOutcome(
+                fold,
+                predict(model, scored_rows(frame, fold), fold.fold),
+                {"races": common(model).races},
+                metrics,
+                {"model.json": _json(model.to_dict())},
+            )
+        )
+    return outcomes
 
 
 def _stacked(

@@ -165,7 +165,8 @@ def _swap_window(connection: duckdb.DuckDBPyConnection, name: str, start: date, 
     _evolve(connection, name)
     connection.execute(f"delete from {schema}.{table} where race_date between ? and ?", [start, end])
     # Ordered by date so that row groups prune for every later window.
-    connection.execute(f"insert into {schema}.{table} by name select * from window_rows order by race_date, race_key")
+    order = ", ".join(key for key in ("race_date", "race_key") if key in dict(describe(connection, name)))
+    connection.execute(f"insert into {schema}.{table} by name select * from window_rows order by {order}")
     row = connection.execute("select count(*) from window_rows").fetchone()
     connection.execute("drop table window_rows")
     return Built(name, int(row[0]) if row else 0, describe(connection, name))

@@ -98,13 +98,13 @@ def outcomes(warehouse: Warehouse, last_year: int, price_kind: str) -> pl.DataFr
         price_kind: the decision price.
 
     Returns:
-        Keys, win_share, position, decimal_odds, market_probability; null where not known.
+        Keys, trainer_key, win_share, position, decimal_odds, market_probability; null where not known.
     """
     with warehouse.connect("reading outcomes") as connection:
         return frame_of(
             connection,
             """
-            select entries.race_date, entries.race_key, entries.runner_key,
+            select entries.race_date, entries.race_key, entries.runner_key, entries.trainer_key,
                 results.win_share, results.position, probabilities.decimal_odds,
                 probabilities.probability as market_probability
             from core.entries
@@ -128,7 +128,7 @@ def training_frame(folder: Path, warehouse: Warehouse, last_year: int, price_kin
         price_kind: the decision price.
 
     Returns:
-        A row per runner, sorted by keys: keys, win_share, position, decimal_odds, market_probability, features.
+        A row per runner, sorted by keys: keys, trainer_key, win_share, position, decimal_odds, market_probability, features.
     """
     matrix = read_matrix(folder, last_year)
     return outcomes(warehouse, last_year, price_kind).join(
@@ -141,5 +141,5 @@ def feature_columns(frame: pl.DataFrame) -> tuple[str, ...]:
     return tuple(name for name in frame.columns if name not in (*KEYS, *OUTCOME_COLUMNS))
 
 
-OUTCOME_COLUMNS = ("win_share", "position", "decimal_odds", "market_probability")
-"""Columns of a training frame that no model may take as a feature."""
+OUTCOME_COLUMNS = ("trainer_key", "win_share", "position", "decimal_odds", "market_probability")
+"""Columns of a training frame that no model may take as a feature: identity, outcome and price."""

@@ -1,0 +1,177 @@
+"""The verdict on a backtest: tear sheet, scoreboard, gate and the stored run, from warehouse tables.
+
+Belongs here: bringing tables, metrics and the gate together and writing the files. Does not belong here: any of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from velo_assets.betting.backtest import choose_shipped, judge, read_predictions
+from velo_assets.betting.compare import write_run
+from velo_assets.modelling.promotion import GateDecision
+from velo_assets.reports.accuracy import fold_metrics
+from velo_assets.reports.scoreboard import build_scoreboard, write_scoreboard
+from velo_assets.reports.tear_sheet import build_tear_sheet
+from velo_assets.settings import DataRoot, DecisionPrice
+from velo_assets.simulation.marker import data_kind
+from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.null_policy import family_null_rate, null_rates
+from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.sql_table import all_tables
+
+KEPT_RUNS = 20
+"""Stored runs for `velo compare`; the oldest go first."""
+
+
+@dataclass(frozen=True)
+class WrittenVerdict:
+    """What was written.
+
+    Attributes:
+        headline: one sentence.
+        shipped: recipe that was put to the gate.
+        scoreboard: content of scoreboard.json.
+        pictures: PNG bytes by name.
+        run_id: folder of the stored run.
+        decision: the gate's.
+    """
+
+    headline: str
+    shipped: str
+    scoreboard: dict[str, Any]
+    pictures: dict[str, bytes]
+    run_id: str
+    decision: GateDecision
+
+
+def write_verdict(
+    root: DataRoot, warehouse: Warehouse, decision_price: DecisionPrice, code: str, run_id: str
+) -> WrittenVerdict:
+    """Judge the latest backtest and write reports/tear_sheet.html, reports/scoreboard.json and reports/runs/<id>.
+
+    Args:
+        root: the data root.
+        warehouse: held only while tables are read.
+        decision_price: the price bets were chosen at.
+        code: hash of the code behind the predictions.
+        run_id: identifies the run, such as the Dagster run id.
+    """
+    simulated = data_kind(root.raceform) == "simulated"
+    with warehouse.connect("reading the backtest") as connection:
+        predictions = read_predictions(connection, decision_price.kind)
+        shipped = choose_shipped(predictions)
+        detail = f"{shipped}_top20"
+        bets = frame_of(connection, "select * from backtest.bets where strategy_id = ?", [detail])
+        uncounted = frame_of(
+            connection,
+            "select * from backtest.bets where strategy_id <> ? and status in ('void', 'unmatched')",
+            [detail],
+        )
+        strategies = frame_of(connection, "select * from backtest.strategies")
+        weights = frame_of(
+            connection,
+            "select distinct fold, alpha, alpha_se, beta, beta_se from models.blend order by fold",
+        )
+        races = frame_of(connection, "select race_date from core.races")
+        facts = _facts(connection)
+        matrix = _matrix_sample(connection, predictions)
+        nulls = _null_rates(connection)
+    folds, pooled = fold_metrics(predictions, shipped=shipped, weights=weights)
+    settled = bets.filter(pl.col("status").is_in(("won", "placed", "lost")))
+    verdict = judge(
+        predictions,
+        matrix,
+        settled,
+        strategies,
+        folds,
+        pooled,
+        shipped=shipped,
+        price_kind=decision_price.kind,
+        code=code,
+        null_rates=nulls,
+        training_rows=facts["training_rows"],
+    )
+    scoreboard = build_scoreboard(
+        simulated=simulated,
+        files=facts["files"],
+        races=races,
+        runners=facts["runners"],
+        decision_price=decision_price.kind + (" (closing price)" if decision_price.is_closing else ""),
+        folds=folds,
+        pooled=pooled,
+        strategies=strategies,
+        gate=verdict.decision,
+    )
+    settings = {
+        "decision price": scoreboard["decision_price"],
+        "shipped recipe": shipped,
+        "folds": f"{folds[0]['year']} to {folds[-1]['year']}" if folds else "none",
+        "code": code,
+        "run": run_id,
+    }
+    sheet = build_tear_sheet(
+        predictions,
+        pl.concat([bets, uncounted]),
+        strategies,
+        folds,
+        pooled,
+        settings=settings,
+        simulated=simulated,
+        strategy_id=detail,
+        shipped=shipped,
+        acceptance=scoreboard["acceptance"],
+        gate=scoreboard["gate"],
+    )
+    root.reports.mkdir(parents=True, exist_ok=True)
+    page = root.reports / "tear_sheet.html"
+    partial = page.with_suffix(".partial")
+    partial.write_text(sheet.html, encoding="utf-8")
+    partial.replace(page)
+    write_scoreboard(root.reports / "scoreboard.json", scoreboard)
+    write_run(root.reports / "runs", run_id, predictions, bets, settings)
+    _drop_old_runs(root)
+    return WrittenVerdict(sheet.headline, shipped, scoreboard, dict(sheet.pictures), run_id, verdict.decision)
+
+
+def _facts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    row = connection.execute(
+        "select (select count(*) from landing.manifest where status = 'live' and kind = 'raceform'), "
+        "(select count(*) from core.entries), "
+        "(select count(*) from core.results where race_date < (select max(cutoff) from backtest.walk_forward))"
+    ).fetchone()
+    assert row is not None
+    return {"files": int(row[0]), "runners": int(row[1]), "training_rows": int(row[2])}
+
+
+def _matrix_sample(connection: duckdb.DuckDBPyConnection, predictions: pl.DataFrame) -> pl.DataFrame:
+    """Features of whole races, the latest first, up to some 200,000 runners."""
+    from velo_assets.betting.backtest import CONCORDANCE_ROWS
+    from velo_assets.warehouse.export import matrix_features
+
+    days = predictions.group_by("race_date").len().sort("race_date", descending=True)
+    reached = days.filter(pl.col("len").cum_sum() <= CONCORDANCE_ROWS)["race_date"].min()
+    names = ", ".join(f'"{name}"::float as "{name}"' for name in matrix_features(connection))
+    return frame_of(
+        connection,
+        f"select runner_key, {names} from features.runner_features where race_date >= ?",
+        [reached or predictions["race_date"].max()],
+    )
+
+
+def _null_rates(connection: duckdb.DuckDBPyConnection) -> dict[str, float]:
+    """Worst null rate of each family, over rows where the value can exist."""
+    families = [table.name for table in all_tables() if table.schema == "features"]
+    return {name.split("/")[1]: family_null_rate(null_rates(connection, name)) for name in families}
+
+
+def _drop_old_runs(root: DataRoot) -> None:
+    import shutil
+
+    folders = sorted((root.reports / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime)
+    for folder in folders[:-KEPT_RUNS]:
+        shutil.rmtree(folder)
