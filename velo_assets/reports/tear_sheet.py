@@ -33,6 +33,10 @@ RELIABILITY_BINS = 15
 SPLIT_BINS = 8
 """Equal-count bins of the calibration pictures; more would show noise."""
 
+LEVEL_BASELINE = "market_all"
+PRICE_BASELINE = "market_to_price"
+"""Strategies that back every runner: with one unit, and with stakes in proportion to 1/odds."""
+
 LEAST_DRAWN = 20
 """Bets below which a price band is not drawn: its interval would squeeze the others. The table beside has it."""
 
@@ -145,6 +149,7 @@ def build_tear_sheet(
         trials=f"{trials:,}",
         pictures=svg,
         calibration_note=_calibration_note(pooled),
+        take_out=_take_out(bets, table),
         strategies=_strategy_rows(table, str(row["strategy_id"])),
         breakdowns=[_breakdown_rows(parts[by], title, by) for by, title in BREAKDOWN_TITLES],
         extremes=extremes,
@@ -341,6 +346,31 @@ def _strategy_rows(table: pl.DataFrame, chosen: str) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _take_out(bets: pl.DataFrame, table: pl.DataFrame) -> str:
+    """What the market takes, and how much of the level-stakes loss is the longshot bias; empty without both
+    baselines."""
+    rows = {row["strategy_id"]: row for row in table.iter_rows(named=True)}
+    level, to_price = rows.get(LEVEL_BASELINE), rows.get(PRICE_BASELINE)
+    if not level or not to_price or level["roi"] is None or to_price["roi"] is None:
+        return ""
+    own = counted(bets.filter(pl.col("strategy_id") == PRICE_BASELINE)).select(
+        (pl.col("stake") * pl.col("decision_price")).mean().alias("unit"),
+        pl.col("stake").sum().alias("staked"),
+        pl.col("race_key").n_unique().alias("races"),
+    )
+    unit, staked, races = own.row(0)
+    book = staked / unit / races
+    bias = level["roi"] - to_price["roi"]
+    kind = "what the longshot bias costs" if bias < 0 else "a longshot bias the other way round"
+    return (
+        "Backing every runner in proportion to its chance by the price returns "
+        f"{percent(to_price['roi'], signed=True)}: the take-out, as the prices of a race add up to {percent(book)} on "
+        f"average (1/{number(book, 3)} − 1 = {percent(1 / book - 1, signed=True)}). One unit on every runner returns "
+        f"{percent(level['roi'], signed=True)}: it puts more on outsiders, and the {number(abs(100 * bias), 1)} points "
+        f"between the two are {kind}."
+    )
 
 
 def _net(row: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from velo_assets.betting.ledger import place_bets
 from velo_assets.betting.metrics import strategy_table
-from velo_assets.betting.strategies import Strategy
+from velo_assets.betting.strategies import Strategy, load_strategies
 from velo_assets.reports.accuracy import fold_metrics
 from velo_assets.reports.pages import number, percent
 from velo_assets.reports.tear_sheet import TearSheet, build_tear_sheet
@@ -169,6 +169,22 @@ def test_a_backtest_without_bets_is_refused() -> None:
     bets = place_bets(frame, [Strategy("all", "All", "market")])
     with pytest.raises(ValueError, match="no strategy placed a bet that counts"):
         sheet(frame, bets, strategy_table(bets))
+
+
+def test_the_take_out_is_told_apart_from_the_longshot_bias() -> None:
+    # Two races with a book of 1.25 (2.0, 4.0, 2.0): 2 units come back for 2.5 staked, -20%. Level: 2 * 2.0 back for 6,
+    # -33.3%.
+    frame = wide([[2.0, 4.0, 2.0], [2.0, 4.0, 2.0]], [0, 2]).with_columns(
+        probability_fundamental=pl.col("market_probability")
+    )
+    bets = place_bets(frame, load_strategies(["market_all", "market_to_price"]))
+    words = text(sheet(frame, bets, strategy_table(bets, draws=20), draws=20).html)
+    assert (
+        "returns −20.0%: the take-out, as the prices of a race add up to 125.0% on average (1/1.250 − 1 = −20.0%)"
+        in words
+    )
+    assert "One unit on every runner returns −33.3%" in words
+    assert "the 13.3 points between the two are what the longshot bias costs" in words
 
 
 def test_the_headline_follows_the_evidence(made: tuple[TearSheet, pl.DataFrame, pl.DataFrame]) -> None:
