@@ -1,0 +1,255 @@
+"""Landing as a whole: once by content, amendments, forgetting, years touched, bad input beside good."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from velo_assets.ingestion.landing import LandingSummary, forget, land
+from velo_assets.ingestion.manifest import live_parts, year_fingerprints
+from velo_assets.racing.macros import register
+from velo_assets.settings import DataRoot
+from velo_assets_tests.ingestion.raceform_rows import beaten, csv_text, row
+
+TODAY = date(2026, 1, 1)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    root = DataRoot(tmp_path / "data root läufe 'x'")
+    for folder in (root.raceform, root.sectionals, root.racecards):
+        folder.mkdir(parents=True)
+    return root
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
+    register(connection)
+    yield connection
+    connection.close()
+
+
+def write(root: DataRoot, name: str, rows: list[dict[str, str]]) -> Path:
+    path = root.raceform / name
+    path.write_text(csv_text(rows), encoding="utf-8")
+    return path
+
+
+def landing(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> LandingSummary:
+    return land(root, warehouse, today=TODAY)
+
+
+def outcomes(summary: LandingSummary) -> dict[str, str]:
+    return {Path(file.file).name: file.outcome for file in summary.files}
+
+
+def rows_landed(warehouse: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    return warehouse.execute("select horse, sp from landing.raceform order by sequence, horse").fetchall()
+
+
+def test_missing_root_says_what_to_do(tmp_path: Path, warehouse: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(FileNotFoundError, match="create it, or set VELO_DATA"):
+        land(DataRoot(tmp_path / "nowhere"), warehouse)
+
+
+def test_empty_folders_give_typed_empty_views(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    summary = landing(root, warehouse)
+    assert summary == LandingSummary()
+    for kind in ("raceform", "racecards", "sectionals", "betfair_sp", "streams"):
+        assert warehouse.execute(f"select count(*) from landing.{kind}").fetchone() == (0,)
+    types = dict(
+        warehouse.execute(
+            "select column_name, data_type from information_schema.columns where table_name = 'raceform'"
+        ).fetchall()
+    )
+    assert types["race_date"] == "DATE"
+    assert types["runner_key"] == "BIGINT"
+
+
+def test_landing_twice_is_landing_once(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    write(root, "a.csv", [row(), beaten()])
+    first = landing(root, warehouse)
+    second = landing(root, warehouse)
+    assert outcomes(first) == {"a.csv": "landed"}
+    assert first.years_touched == (2015,)
+    assert outcomes(second) == {"a.csv": "unchanged"}
+    assert second.years_touched == ()
+    assert rows_landed(warehouse) == [("Azamaara (IRE)", "5/1"), ("Gala Casino Star (IRE)", "3/1")]
+
+
+def test_touched_but_unchanged_file_is_skipped_by_content(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    path = write(root, "a.csv", [row()])
+    landing(root, warehouse)
+    os.utime(path, ns=(1, 1))
+    assert outcomes(landing(root, warehouse)) == {"a.csv": "unchanged"}
+
+
+def test_renamed_copy_lands_nothing(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    write(root, "a.csv", [row()])
+    landing(root, warehouse)
+    write(root, "copy of a.csv", [row()])
+    summary = landing(root, warehouse)
+    assert outcomes(summary) == {"a.csv": "unchanged", "copy of a.csv": "same content"}
+    assert summary.years_touched == ()
+
+
+def test_bad_files_are_recorded_and_good_ones_go_through(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    write(root, "b good.csv", [row(), beaten(sp="-1/1")])
+    (root.raceform / "a empty.csv").write_bytes(b"")
+    (root.raceform / "c cut.csv.gz").write_bytes(gzip.compress(b"date,course\n" * 99)[:-20])
+    (root.raceform / "d notes.xls").write_bytes(b"x")
+    (root.raceform / ".hidden.csv").write_bytes(b"x")
+    (root.raceform / "e.csv.part").write_bytes(b"x")
+    summary = landing(root, warehouse)
+    assert outcomes(summary) == {
+        "a empty.csv": "refused",
+        "b good.csv": "landed",
+        "c cut.csv.gz": "refused",
+        "d notes.xls": "refused",
+    }
+    assert [file.error for file in summary.refused if "empty" in file.file] == ["a empty.csv: the file is empty."]
+    errors = dict(warehouse.execute("select file, error from landing.manifest where status = 'refused'").fetchall())
+    assert len(errors) == 3
+    assert warehouse.execute("select line_number, severity, reason, detail from landing.rejects").fetchall() == [
+        (3, "field", "unreadable_sp", "-1/1")
+    ]
+    assert warehouse.execute(
+        "select rows, rejected_rows, rejected_fields, first_date from landing.manifest where status = 'live'"
+    ).fetchall() == [(2, 0, 1, date(2015, 4, 26))]
+    again = landing(root, warehouse)
+    assert {file.file: file.error for file in again.refused} == errors
+
+
+def test_results_of_tomorrow_are_allowed_and_of_next_week_rejected(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    write(root, "a.csv", [row(date="2026-01-02"), row(date="2026-01-03")])
+    assert landing(root, warehouse).files[0].rejected_rows == 1
+    assert warehouse.execute("select reason, detail from landing.rejects").fetchall() == [("future_date", "2026-01-03")]
+
+
+def test_years_touched_are_exactly_those_whose_content_changed(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    history = [row(date=f"{year}-04-26") for year in (2015, 2016, 2017)]
+    write(root, "dump.csv", history)
+    assert landing(root, warehouse).years_touched == (2015, 2016, 2017)
+    history[1]["sp"] = "4/1"
+    write(root, "dump.csv", history)
+    assert landing(root, warehouse).years_touched == (2016,)
+    write(root, "nightly.csv", [row(date="2018-04-26")])
+    assert landing(root, warehouse).years_touched == (2018,)
+
+
+def test_a_dump_that_grows_does_not_pile_up(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    write(root, "dump.csv", [row()])
+    landing(root, warehouse)
+    write(root, "dump.csv", [row(), row(date="2015-04-27")])
+    landing(root, warehouse)
+    assert warehouse.execute("select status from landing.manifest order by sequence").fetchall() == [
+        ("superseded",),
+        ("live",),
+    ]
+    assert len(live_parts(warehouse, "raceform")) == 1
+    assert len(list(root.landing.rglob("*.parquet"))) == 1
+    assert len(rows_landed(warehouse)) == 2
+
+
+def test_a_file_written_over_with_other_days_keeps_the_earlier_ones(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    write(root, "latest.csv", [row()])
+    landing(root, warehouse)
+    write(root, "latest.csv", [row(date="2015-04-27")])
+    landing(root, warehouse)
+    assert warehouse.execute("select count(distinct race_key) from landing.raceform").fetchone() == (2,)
+
+
+def test_deleting_a_source_changes_nothing_until_it_is_forgotten(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    path = write(root, "a.csv", [row()])
+    write(root, "b.csv", [row(date="2016-04-26")])
+    landing(root, warehouse)
+    path.unlink()
+    assert landing(root, warehouse).years_touched == ()
+    assert len(rows_landed(warehouse)) == 2
+    assert forget(root, warehouse, "raceform/a.csv").years_touched == (2015,)
+    assert len(rows_landed(warehouse)) == 1
+    assert warehouse.execute("select count(*) from landing.years where file = 'raceform/a.csv'").fetchone() == (0,)
+    assert len(list(root.landing.rglob("*.parquet"))) == 1
+
+
+def test_forgetting_a_file_that_is_still_there_lands_it_again(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    path = write(root, "a.csv", [row()])
+    landing(root, warehouse)
+    forget(root, warehouse, path)
+    assert rows_landed(warehouse) == []
+    assert outcomes(landing(root, warehouse)) == {"a.csv": "landed"}
+
+
+def test_forgetting_an_unknown_file_names_the_known_ones(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    write(root, "a.csv", [row()])
+    landing(root, warehouse)
+    with pytest.raises(LookupError, match=r"Nothing landed from 'raceform/z.csv'. Landed files: raceform/a.csv"):
+        forget(root, warehouse, "raceform/z.csv")
+
+
+def test_parts_without_a_manifest_row_are_swept(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    write(root, "a.csv", [row()])
+    landing(root, warehouse)
+    orphan = root.landing / "raceform" / "race_year=2015" / "left-by-a-killed-run.parquet"
+    orphan.write_bytes(b"half a file")
+    landing(root, warehouse)
+    assert not orphan.exists()
+    assert len(rows_landed(warehouse)) == 1
+
+
+def test_scratch_is_gone_after_landing(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    write(root, "a.csv", [row()])
+    landing(root, warehouse)
+    assert [path.name for path in root.landing.iterdir()] == ["raceform"]
+
+
+def test_year_filter_reads_only_the_parts_of_the_year(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    write(root, "a.csv", [row(date=f"{year}-04-26") for year in range(2010, 2020)])
+    landing(root, warehouse)
+    plan = warehouse.execute(
+        """explain analyze select count(horse) from landing.raceform
+           where race_year between year($start::date) and year($end::date)""",
+        {"start": date(2015, 1, 1), "end": date(2015, 12, 31)},
+    ).fetchall()[0][1]
+    assert "Scanning Files: 1/10" in plan or "Total Files Read: 1" in plan
+
+
+SIDECAR = """race_id,horse,declared_weight_lb,calls,rail,distance_m,race_times,sections
+622456,Gala Casino Star (IRE),1091,2 1,A,1800,(24.0) (48.5),24.0 24.5
+"""
+
+
+def test_a_sidecar_touches_the_years_of_its_races(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    write(root, "a.csv", [row(), row(date="2016-04-26", race_id="7")])
+    landing(root, warehouse)
+    (root.sectionals / "s.csv").write_text(SIDECAR, encoding="utf-8")
+    assert landing(root, warehouse).years_touched == (2015,)
+    assert warehouse.execute("select distance_m, rail from landing.sectionals").fetchall() == [(1800.0, "A")]
+
+
+def test_fingerprints_do_not_depend_on_the_order_of_other_years(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    write(root, "a.csv", [row()])
+    landing(root, warehouse)
+    alone = year_fingerprints(warehouse)[2015]
+    write(root, "b.csv", [row(date="2016-04-26")])
+    landing(root, warehouse)
+    assert year_fingerprints(warehouse)[2015] == alone

@@ -1,0 +1,111 @@
+"""The quality page on a small landed world, with names that try to break out of the HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from velo_assets.ingestion.landing import land
+from velo_assets.ingestion.quality import (
+    identity_collisions,
+    rare_values,
+    raw_profile,
+    rejects_per_reason,
+    typed_profile,
+    write_quality_page,
+)
+from velo_assets.racing.macros import register
+from velo_assets.settings import DataRoot
+from velo_assets.warehouse.build import build_table
+from velo_assets_tests.ingestion.raceform_rows import beaten, csv_text, row
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    root = DataRoot(tmp_path_factory.mktemp("root"))
+    root.raceform.mkdir()
+    rows = [
+        row(trainer="David O'Meara"),
+        beaten(trainer="David Omeara", sp="<script>alert(1)</script>", jockey="<b>Bold</b>"),
+        row(date="2016-05-01", horse="The Trader (IRE)", dam="Dam A", ran="9"),
+        row(date="2016-05-02", horse="The Trader (IRE)", dam="Dam B", pos="5", owner=""),
+        row(date="2016-05-03", age="9"),
+    ]
+    (root.raceform / "a <i>.csv").write_text(csv_text(rows), encoding="utf-8")
+    connection = duckdb.connect()
+    connection.execute("create schema core")
+    register(connection)
+    land(root, connection, today=date(2026, 1, 1))
+    for table in ("core/races", "core/entries", "core/results", "core/prices"):
+        build_table(connection, table, date(2015, 1, 1), date(2016, 12, 31))
+    yield connection
+    connection.close()
+
+
+def test_collisions_are_counted_and_shown(warehouse: duckdb.DuckDBPyConnection) -> None:
+    found = {collision.name: collision for collision in identity_collisions(warehouse)}
+    assert {name: collision.count for name, collision in found.items()} == {
+        "horse_keys_with_two_foaling_years": 1,
+        "horse_names_with_two_keys": 1,
+        "race_ids_of_two_races": 1,
+        "races_with_two_race_ids": 0,
+        "fields_that_differ_from_ran": 3,
+        "positions_beyond_the_field": 1,
+        "races_that_do_not_settle": 1,
+        "trainer_labels_of_one_key": 1,
+        "jockey_labels_of_one_key": 0,
+    }
+    assert found["horse_names_with_two_keys"].examples == ("The Trader (IRE)",)
+    assert found["trainer_labels_of_one_key"].examples == ("David O'Meara / David Omeara",)
+
+
+def test_profile_of_raw_columns(warehouse: duckdb.DuckDBPyConnection) -> None:
+    profile = raw_profile(warehouse)
+    lines = {(line["column"], line["year"]): line for line in profile.to_dicts()}
+    assert lines["owner", 2016]["null_rate"] == pytest.approx(1 / 3)
+    assert lines["ts", 2015]["null_rate"] == 1.0
+    assert lines["dec", 2015]["null_rate"] == 1.0
+    assert lines["sp", 2015]["rejected_fields"] == 1
+    assert lines["horse", 2015]["rows"] == 2
+
+
+def test_profile_of_typed_columns_gives_ranges(warehouse: duckdb.DuckDBPyConnection) -> None:
+    profile = typed_profile(warehouse, "entries")
+    (ages,) = profile.filter(column="entries.age_years", year=2016).to_dicts()
+    assert (ages["low"], ages["median"], ages["high"], ages["null_rate"]) == ("9", "10.0", "10", 0.0)
+
+
+def test_rare_values_show_typing_errors(warehouse: duckdb.DuckDBPyConnection) -> None:
+    assert rare_values(warehouse)["pos"] == "2 (1), 5 (1), 1 (3)"
+
+
+def test_page_is_escaped_self_contained_and_counted(warehouse: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    path = tmp_path / "reports" / "quality.html"
+    numbers = write_quality_page(warehouse, path)
+    page = path.read_text(encoding="utf-8")
+    assert numbers["rows"] == 5
+    assert numbers["rejected_fields"] == 1
+    assert numbers["rejects"] == rejects_per_reason(warehouse) == {"unreadable_sp": 1}
+    assert "<script>" not in page
+    assert "<b>Bold" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count("data:image/png;base64,") == 5
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_page_of_an_empty_warehouse(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    connection = duckdb.connect()
+    connection.execute("create schema core")
+    register(connection)
+    land(root, connection)
+    for table in ("core/races", "core/entries", "core/results", "core/prices"):
+        build_table(connection, table, date(2015, 1, 1), date(2015, 12, 31))
+    numbers = write_quality_page(connection, tmp_path / "quality.html")
+    connection.close()
+    assert numbers["rows"] == 0
+    assert "Nothing was rejected" in (tmp_path / "quality.html").read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Tests of the SQL tables, on tiny literal files."""
