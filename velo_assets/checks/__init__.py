@@ -7,4 +7,6 @@ import dagster as dg
 
 def all_checks() -> list[dg.AssetChecksDefinition]:
     """Every asset check of the house."""
-    return []
+    from velo_assets.checks import contract, leakage, quality
+
+    return [*contract.checks(), *leakage.checks(), *quality.checks()]

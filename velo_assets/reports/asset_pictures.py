@@ -82,3 +82,19 @@ def bars_png(table: pl.DataFrame, name: str, value: str, limit: str | None = Non
         axes.set_yticks(place, shown[name].to_list())
         axes.set_xlabel(value.replace("_", " "))
     return to_png(figure)
+
+
+def gap_png(days: pl.DataFrame) -> bytes:
+    """Log-loss gap to the market, cumulated over racing days.
+
+    Args:
+        days: race_date, races, gap_to_market (mean per race), in order of time.
+    """
+    with style():
+        figure, axes = new_figure(SMALL)
+        total = (days["gap_to_market"] * days["races"]).cum_sum().to_numpy()
+        axes.axhline(0.0, color=MUTED, linewidth=0.9)
+        axes.plot(days["race_date"].to_numpy(), total, color=GREEN, linewidth=1.4)
+        axes.set_ylabel("nats, sum over races")
+        figure.autofmt_xdate()
+    return to_png(figure)

@@ -15,6 +15,7 @@ from velo_assets.betting.backtest import choose_shipped, judge, read_predictions
 from velo_assets.betting.compare import write_run
 from velo_assets.modelling.promotion import GateDecision
 from velo_assets.reports.accuracy import fold_metrics
+from velo_assets.reports.pages import write_page
 from velo_assets.reports.scoreboard import build_scoreboard, write_scoreboard
 from velo_assets.reports.tear_sheet import build_tear_sheet
 from velo_assets.settings import DataRoot, DecisionPrice
@@ -127,11 +128,7 @@ def write_verdict(
         acceptance=scoreboard["acceptance"],
         gate=scoreboard["gate"],
     )
-    root.reports.mkdir(parents=True, exist_ok=True)
-    page = root.reports / "tear_sheet.html"
-    partial = page.with_suffix(".partial")
-    partial.write_text(sheet.html, encoding="utf-8")
-    partial.replace(page)
+    write_page(root.reports / "tear_sheet.html", sheet.html)
     write_scoreboard(root.reports / "scoreboard.json", scoreboard)
     write_run(root.reports / "runs", run_id, predictions, bets, settings)
     _drop_old_runs(root)

@@ -1,0 +1,50 @@
+"""Quality checks: no feature column is empty throughout, and null rates are shown per family."""
+
+import dagster as dg
+
+from velo_assets.assets.dress import asset_key
+from velo_assets.resources.data import WarehouseResource
+from velo_assets.warehouse.sql_table import SqlTable, all_tables
+
+
+def checks() -> list[dg.AssetChecksDefinition]:
+    """A check for every feature family."""
+    return [
+        _null_rates(table)
+        for table in all_tables()
+        if table.schema == "features" and any(column.name == "runner_key" for column in table.columns)
+    ]
+
+
+def _null_rates(table: SqlTable) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset_key(table.name),
+        name="null_rates",
+        description="No column is null wherever it could have a value; columns empty for want of an input are listed.",
+    )
+    def null_rates(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        from velo_assets.warehouse.null_policy import family_null_rate
+        from velo_assets.warehouse.null_policy import null_rates as measure
+
+        with warehouse.get_connection() as connection:
+            rates = measure(connection, table.name)
+        empty = [rate.column for rate in rates if rate.rows and rate.all_nulls == rate.rows]
+        return dg.AssetCheckResult(
+            # A column is empty for want of an input (no ratings in Hong Kong files) as often as by a mistake in SQL;
+            # only a family without a single value stops being worth building.
+            passed=len(empty) < len(rates),
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "null_rate": family_null_rate(rates),
+                "empty_columns": dg.MetadataValue.json(empty),
+                "rates": dg.MetadataValue.md(
+                    "\n".join(
+                        ["| column | null rate where it can exist |", "|---|---:|"]
+                        + [f"| {rate.column} | {rate.rate:.2%} |" for rate in rates]
+                    )
+                ),
+            },
+            description=f"{len(empty)} of {len(rates)} columns are empty throughout.",
+        )
+
+    return null_rates
