@@ -10,7 +10,7 @@ Sources: McFadden (1974), conditional logit; Plackett (1975) and Chapman and Sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,13 @@ CLIP_SCALES = 5.0
 
 INDICATOR_RATES = (0.01, 0.99)
 """A missing-value indicator is added when the training null rate lies between these; outside it would be a constant."""
+
+
+WIDE = 32
+"""Columns from which the Hessian is summed in single precision: half the time, and its sixth digit decides nothing."""
+
+VANISHED_CURVATURE = 1e-4
+"""Where a direction has lost all but this share of its curvature, the likelihood rises to infinity along it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +117,9 @@ class ChoiceLikelihood:
         offset: `(runners,)` fixed part of the score; 0 when None.
         ridge: `(columns,)` or scalar penalty `ridge/2 * (b - prior)^2`, in units of log-likelihood (not of its mean).
         prior: `(columns,)` or scalar centre of the penalty.
+
+    Raises:
+        TooFewRacesError: there is no race.
     """
 
     def __init__(
@@ -121,6 +131,8 @@ class ChoiceLikelihood:
         ridge: FloatArray | float = 0.0,
         prior: FloatArray | float = 0.0,
     ) -> None:
+        if len(races) == 0:
+            raise TooFewRacesError("conditional logit: no settled race to fit on")
         self.design = design
         self.races = races
         self.stages = tuple(stages) if stages is not None else choice_stages(races)
@@ -166,12 +178,14 @@ class ChoiceLikelihood:
         return gradient
 
     def hessian(self, coefficients: FloatArray) -> FloatArray:
-        """Hessian of `value`: `(columns, columns)`."""
-        expected = self._expected(coefficients)
-        total: FloatArray = self.design.T @ (self.design * expected[:, None])
+        """Hessian of `value`: `(columns, columns)`, worked out in single precision for wide designs."""
+        kind: Any = np.float32 if self.design.shape[1] > WIDE else np.float64
+        design: Any = self.design.astype(kind, copy=False)
+        expected = self._expected(coefficients).astype(kind)
+        total: FloatArray = (design.T @ (design * expected[:, None])).astype(np.float64)
         for stage, probability in zip(self.stages, self._probabilities_at(coefficients), strict=True):
-            means = race_sum(self.design * probability[:, None], self.races.race_starts)
-            total -= means.T @ (means * stage.weight[:, None])
+            means = np.add.reduceat(design * probability.astype(kind)[:, None], self.races.race_starts, axis=0)
+            total -= means.T @ (means * stage.weight.astype(kind)[:, None])
         penalised: FloatArray = (total + np.diag(self.ridge)) / self.scale
         return penalised
 
@@ -205,7 +219,11 @@ class LogitFit:
 
 
 def maximise(likelihood: ChoiceLikelihood, start: FloatArray | None = None) -> LogitFit:
-    """Maximum likelihood by a trust-region Newton method; L-BFGS when the Hessian is too flat for it.
+    """Maximum likelihood by L-BFGS in coordinates whitened with the Hessian at the start, then one Newton step.
+
+    The Hessian is the costly part and changes little on the way to the maximum: whitening with the first one makes the
+    problem nearly spherical, so that a dozen gradients suffice; the last one is needed for the standard errors anyway
+    and pays for a final Newton step.
 
     Args:
         likelihood: what to maximise.
@@ -215,40 +233,50 @@ def maximise(likelihood: ChoiceLikelihood, start: FloatArray | None = None) -> L
         The fit with its covariance.
 
     Raises:
-        TooFewRacesError: there is no race.
         ArithmeticError: no finite maximum was found (a column separates winners perfectly, or is not finite).
     """
     from scipy.optimize import minimize
 
-    if len(likelihood.races) == 0:
-        raise TooFewRacesError("conditional logit: no settled race to fit on")
     guess = np.array(likelihood.prior if start is None else start, dtype=np.float64)
     if not np.isfinite(likelihood.design).all() or not np.isfinite(likelihood.offset).all():
-        raise ArithmeticError(
-            "conditional logit: the design or the offset holds NaN or infinity; fill missing values first"
-        )
+        raise ArithmeticError("conditional logit: the design or the offset holds NaN or infinity; fill them first")
+    if len(guess) == 0:
+        return LogitFit(guess, np.zeros((0, 0)), likelihood.log_likelihood(guess), len(likelihood.races))
+    unwhiten, curved = _inverse_root(likelihood.hessian(guess))
     solution = minimize(
-        likelihood.value,
-        guess,
-        jac=likelihood.gradient,
-        hess=likelihood.hessian,
-        method="trust-exact",
-        options={"gtol": 1e-8, "maxiter": 200},
+        lambda step: likelihood.value(guess + unwhiten @ step),
+        np.zeros(len(guess)),
+        jac=lambda step: unwhiten.T @ likelihood.gradient(guess + unwhiten @ step),
+        method="L-BFGS-B",
+        options={"gtol": 1e-7, "ftol": 1e-13, "maxiter": 500, "maxcor": 20},
     )
-    if np.abs(likelihood.gradient(solution.x)).max(initial=0.0) > 1e-5:
-        solution = minimize(likelihood.value, solution.x, jac=likelihood.gradient, method="L-BFGS-B")
-    coefficients = np.asarray(solution.x, dtype=np.float64)
+    coefficients = guess + unwhiten @ np.asarray(solution.x, dtype=np.float64)
+    hessian = likelihood.hessian(coefficients)
+    whitened = unwhiten[:, curved].T @ hessian @ unwhiten[:, curved]
+    separated = bool(curved.any()) and float(np.linalg.eigvalsh(whitened)[0]) < VANISHED_CURVATURE
+    inverse = np.linalg.pinv(hessian, hermitian=True).astype(np.float64)
+    polished = coefficients - inverse @ likelihood.gradient(coefficients)
+    if likelihood.value(polished) <= likelihood.value(coefficients):
+        coefficients = polished
     gradient = likelihood.gradient(coefficients)
-    if not np.isfinite(coefficients).all() or np.abs(gradient).max(initial=0.0) > 1e-3:
+    if separated or not np.isfinite(coefficients).all() or np.abs(gradient).max() > 1e-4:
         raise ArithmeticError(
             "conditional logit: no finite maximum; a column separates winners from losers, or columns are collinear: "
             "add ridge or drop the column"
         )
-    inverse = np.linalg.pinv(likelihood.hessian(coefficients) * likelihood.scale, hermitian=True).astype(np.float64)
+    inverse = inverse / likelihood.scale
     if len(likelihood.stages) > 1:
         scores = likelihood.race_gradients(coefficients)
         inverse = inverse @ (scores.T @ scores) @ inverse
     return LogitFit(coefficients, inverse, likelihood.log_likelihood(coefficients), len(likelihood.races))
+
+
+def _inverse_root(hessian: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Matrix W with `W.T @ hessian @ W` the identity where there is curvature, and which of its columns those are."""
+    values, vectors = np.linalg.eigh(hessian)
+    curved: BoolArray = values > 1e-8 * max(values[-1], 1e-12)
+    root: FloatArray = vectors / np.sqrt(np.where(curved, values, 1.0))
+    return root, curved
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,19 +284,22 @@ class LinearLogit:
     """Conditional logit over a feature table, with scaling and missing-value rules learned on training rows.
 
     A missing value takes the mean of its race's known values (no information about the order of the runners); where
-    missing values are common an indicator column says so. Values are centred on the training median, scaled by the
-    training standard deviation and held within `CLIP_SCALES`.
+    missing values are common an indicator column says so, one for each distinct pattern of gaps. Values are centred on
+    the training median, scaled by the training standard deviation and held within `CLIP_SCALES`. Features that never
+    vary within a training race cancel in the softmax and are left out.
 
     Attributes:
         features: names of the input columns, in order.
-        centre_: `(features,)` training medians.
-        scale_: `(features,)` training standard deviations; 0 marks a feature that is constant and ignored.
+        used_: positions of the features that have a coefficient.
+        centre_: `(used,)` training medians.
+        scale_: `(used,)` training standard deviations.
         indicators_: positions of the features that have a missing-value indicator.
-        coefficients_: `(features + indicators,)` on the scaled columns.
+        coefficients_: `(used + indicators,)` on the scaled columns.
         covariance_: their covariance.
     """
 
     features: tuple[str, ...]
+    used_: tuple[int, ...]
     centre_: FloatArray
     scale_: FloatArray
     indicators_: tuple[int, ...]
@@ -277,12 +308,13 @@ class LinearLogit:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the coefficients: the features, then `missing(feature)`."""
-        return (*self.features, *(f"missing({self.features[index]})" for index in self.indicators_))
+        """Names of the coefficients: the features in use, then `missing(feature)`."""
+        used = (self.features[index] for index in self.used_)
+        return (*used, *(f"missing({self.features[index]})" for index in self.indicators_))
 
     @property
     def standard_errors_(self) -> FloatArray:
-        """`(features + indicators,)`."""
+        """`(used + indicators,)`."""
         return np.sqrt(np.maximum(np.diag(self.covariance_), 0.0))
 
     @classmethod
@@ -309,36 +341,45 @@ class LinearLogit:
         Raises:
             ArithmeticError: no finite maximum.
         """
-        count = len(features)
-        centre, scale, null_rate = np.zeros(count), np.zeros(count), np.ones(count)
-        for position in range(count):
-            known = matrix[:, position][np.isfinite(matrix[:, position])].astype(np.float64)
-            null_rate[position] = 1.0 - len(known) / max(len(matrix), 1)
-            if len(known) > 1:
-                centre[position], scale[position] = np.median(known), known.std()
-        scale[scale < 1e-9 * (1.0 + np.abs(centre))] = 0.0
+        used: list[int] = []
+        centre: list[float] = []
+        scale: list[float] = []
+        indicators: dict[bytes, int] = {}
         low, high = INDICATOR_RATES
-        indicators = tuple(int(i) for i in np.flatnonzero((null_rate > low) & (null_rate < high)))
-        blank = cls(tuple(features), centre, scale, indicators, np.zeros(0), np.zeros((0, 0)))
+        for position in range(len(features)):
+            column = matrix[:, position]
+            gap = ~np.isfinite(column)
+            if gap.all():
+                continue
+            if low < gap.mean() < high and _varies_within_races(gap.astype(np.float32), races):
+                indicators.setdefault(np.packbits(gap).tobytes(), position)
+            known = column[~gap].astype(np.float64)
+            if _varies_within_races(fill_with_race_mean(column.astype(np.float64), gap, races), races):
+                used.append(position)
+                centre.append(float(np.median(known)))
+                scale.append(float(known.std()))
+        blank = cls(
+            tuple(features),
+            tuple(used),
+            np.asarray(centre),
+            np.asarray(scale),
+            tuple(indicators.values()),
+            np.zeros(0),
+            np.zeros((0, 0)),
+        )
         fit = maximise(ChoiceLikelihood(blank.design(matrix, races), races, stages, offset, ridge))
-        return cls(tuple(features), centre, scale, indicators, fit.coefficients, fit.covariance)
+        return replace(blank, coefficients_=fit.coefficients, covariance_=fit.covariance)
 
     def design(self, matrix: NDArray[np.float32], races: Races) -> FloatArray:
-        """Scaled columns and indicators, `(runners, features + indicators)`, without missing values."""
-        missing = ~np.isfinite(matrix)
-        design = np.empty((len(matrix), len(self.features) + len(self.indicators_)))
-        for position in range(len(self.features)):
-            if self.scale_[position] == 0.0:
-                design[:, position] = 0.0
-                continue
-            column = (matrix[:, position].astype(np.float64) - self.centre_[position]) / self.scale_[position]
+        """Scaled columns and indicators, `(runners, used + indicators)`, without missing values."""
+        design = np.empty((len(matrix), len(self.used_) + len(self.indicators_)))
+        for place, position in enumerate(self.used_):
+            column = (matrix[:, position].astype(np.float64) - self.centre_[place]) / self.scale_[place]
+            gap = ~np.isfinite(column)
             column = np.clip(column, -CLIP_SCALES, CLIP_SCALES)
-            gap = missing[:, position]
-            if gap.any():
-                column = fill_with_race_mean(column, gap, races)
-            design[:, position] = column
-        for extra, position in enumerate(self.indicators_, start=len(self.features)):
-            design[:, extra] = missing[:, position]
+            design[:, place] = fill_with_race_mean(column, gap, races) if gap.any() else column
+        for place, position in enumerate(self.indicators_, start=len(self.used_)):
+            design[:, place] = ~np.isfinite(matrix[:, position])
         return design
 
     def score(self, matrix: NDArray[np.float32], races: Races) -> FloatArray:
@@ -361,6 +402,7 @@ class LinearLogit:
         """JSON-ready form."""
         return {
             "features": list(self.features),
+            "used": list(self.used_),
             "centre": self.centre_.tolist(),
             "scale": self.scale_.tolist(),
             "indicators": list(self.indicators_),
@@ -373,6 +415,7 @@ class LinearLogit:
         """Inverse of `to_dict`."""
         return cls(
             tuple(stored["features"]),
+            tuple(stored["used"]),
             np.asarray(stored["centre"], dtype=np.float64),
             np.asarray(stored["scale"], dtype=np.float64),
             tuple(stored["indicators"]),
@@ -404,3 +447,9 @@ def fill_with_race_mean(column: FloatArray, gap: BoolArray, races: Races) -> Flo
     mean = race_sum(known, races.race_starts) / np.maximum(count, 1.0)
     filled: FloatArray = np.where(gap, np.repeat(mean, races.field_size), known)
     return filled
+
+
+def _varies_within_races(column: NDArray[np.floating[Any]], races: Races) -> bool:
+    largest = np.maximum.reduceat(column, races.race_starts)
+    smallest = np.minimum.reduceat(column, races.race_starts)
+    return bool(np.any(largest - smallest > 1e-9 * (1.0 + np.abs(largest))))

@@ -97,23 +97,24 @@ class OffsetModel:
         """Every coefficient per training standard deviation of its signal.
 
         Returns:
-            `module, signal, coefficient, standard_error, z, reading`; nulls for a signal that was constant or never
-            known in the training races. The row `market_exponent` is per unit of log p, less 1.
+            `module, signal, coefficient, standard_error, z, reading`; nulls for a signal that never varied within a
+            training race. The row `market_exponent` is per unit of log p, less 1.
         """
-        rows = []
+        fitted = dict(zip(self.linear_.columns, range(len(self.linear_.columns)), strict=True))
         errors = self.linear_.standard_errors_
-        for position, column in enumerate(self.linear_.columns):
-            known = position >= len(self.linear_.features) or self.linear_.scale_[position] > 0
-            coefficient, error = float(self.linear_.coefficients_[position]), float(errors[position])
-            if position == 0 and known:
-                coefficient, error = coefficient / self.linear_.scale_[0], error / self.linear_.scale_[0]
-            z = coefficient / error if known and error > 0 else None
+        rows = []
+        for column in dict.fromkeys((MARKET_EXPONENT, *self.signals, *self.linear_.columns)):
+            place = fitted.get(column)
+            unit = self.linear_.scale_[0] if column == MARKET_EXPONENT else 1.0
+            coefficient = None if place is None else float(self.linear_.coefficients_[place] / unit)
+            error = None if place is None else float(errors[place] / unit)
+            z = coefficient / error if coefficient is not None and error else None
             rows.append(
                 {
                     "module": self.name,
                     "signal": column,
-                    "coefficient": coefficient if known else None,
-                    "standard_error": error if known else None,
+                    "coefficient": coefficient,
+                    "standard_error": error,
                     "z": z,
                     "reading": _reading(column, z),
                 }

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from velo_assets.modelling.conditional_logit import Stage, stage_probabilities, subset_stages
 from velo_assets.modelling.races import BoolArray, FloatArray, Races, race_sum
 
-THREADS = 2
-"""Trees are grown on two threads everywhere, so that the same data and seed give the same sums in the same order."""
+MANY_RUNNERS = 200_000
+"""From here on two threads pay for their waiting on each other. The number of runners decides, never the machine, so
+that the same data and seed give the same sums in the same order."""
 
-FIXED_PARAMETERS = {"deterministic": True, "force_row_wise": True, "num_threads": THREADS, "verbosity": -1}
+FIXED_PARAMETERS = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
 """Shared by every data set and booster. The row-wise layout is forced: LightGBM would else choose one by timing it."""
 
 
@@ -112,14 +113,14 @@ class Boosted:
         """
         total: FloatArray = np.zeros(len(matrix))
         for booster in self.boosters():
-            total += booster.predict(matrix, raw_score=True, num_threads=THREADS) / len(self.texts_)
+            total += booster.predict(matrix, raw_score=True, num_threads=threads(len(matrix))) / len(self.texts_)
         return total
 
     def contributions(self, matrix: NDArray[np.float32]) -> FloatArray:
         """LightGBM's own SHAP values, mean over seeds: `(runners, features + 1)`, the last column the base value."""
         total: FloatArray = np.zeros((len(matrix), matrix.shape[1] + 1))
         for booster in self.boosters():
-            total += booster.predict(matrix, pred_contrib=True, num_threads=THREADS) / len(self.texts_)
+            total += booster.predict(matrix, pred_contrib=True, num_threads=threads(len(matrix))) / len(self.texts_)
         return total
 
     def gain(self) -> FloatArray:
@@ -230,6 +231,11 @@ def boost_until(
     return fitted, scores
 
 
+def threads(runners: int) -> int:
+    """Threads for so many runners: 1, or 2 from `MANY_RUNNERS` on."""
+    return 2 if runners >= MANY_RUNNERS else 1
+
+
 def with_rounds(settings: BoosterSettings, rounds: int) -> BoosterSettings:
     """The same settings with another number of rounds."""
     return replace(settings, rounds=rounds)
@@ -239,7 +245,12 @@ def _dataset(matrix: NDArray[np.float32], settings: BoosterSettings, runners: Bo
     from lightgbm import Dataset
 
     rows = matrix if runners is None or runners.all() else matrix[runners]
-    parameters = {"max_bin": settings.max_bin, "min_data_in_leaf": settings.min_data_in_leaf, **FIXED_PARAMETERS}
+    parameters = {
+        "max_bin": settings.max_bin,
+        "min_data_in_leaf": settings.min_data_in_leaf,
+        "num_threads": threads(len(rows)),
+        **FIXED_PARAMETERS,
+    }
     data = Dataset(rows, label=np.zeros(len(rows), dtype=np.float32), params=parameters)
     return data.construct()
 
@@ -293,7 +304,11 @@ def _train(
 ) -> Any:
     import lightgbm
 
-    parameters = {**settings.parameters(features, seed), "objective": objective}
+    parameters = {
+        **settings.parameters(features, seed),
+        "objective": objective,
+        "num_threads": threads(data.num_data()),
+    }
     if stopping is None:
         return lightgbm.train(parameters, data, num_boost_round=settings.rounds)
     late_data, metric = stopping
