@@ -481,7 +481,7 @@ def _return_alarm(leaks: LeakReadings) -> Condition:
     if leaks.roi is None:
         return _alarm(name, None, False, limit, "")
     # The lower end of the interval, not the estimate: on 2,000 bets at all odds luck alone moves the ROI by 19 points
-    # (racing-methods.md), and an honest gain of dR2 .005 earns more than 5% (docs/gate_study.md).
+    # (racing-methods.md), and an honest dR2 of .004 returns over 5% in half of the worlds (docs/gate_study.md).
     low = leaks.roi.low
     silent = leaks.bets <= ALARM_ROI_BETS or not low > ALARM_ROI
     reading = f"ROI {leaks.roi.estimate:+.1%} [{low:+.1%}, {leaks.roi.high:+.1%}] on {leaks.bets:,} bets"
