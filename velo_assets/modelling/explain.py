@@ -218,7 +218,9 @@ def waterfall_plot(explanation: Explanation, runner_key: int, most: int = 10) ->
         axes.annotate(f" {step:+.2f} ", (end, place), va="center", ha=side, fontsize=8)
     axes.set_yticks(places, labels)
     axes.invert_yaxis()
-    axes.margins(x=0.18)
+    # Bars pin the axis to their ends otherwise, and the numbers would lie outside it.
+    axes.use_sticky_edges = False
+    axes.margins(x=0.12)
     axes.axvline(0.0, color="#888888", linewidth=0.8)
     axes.set_xlabel(f"log-odds above the race's mean (sum {float(own.sum()):+.2f})")
     return _png(figure)
