@@ -135,6 +135,7 @@ def breakdown(
     by: str,
     *,
     buckets: Sequence[tuple[float, float]] = PRICE_BUCKETS,
+    trials: int | None = None,
     draws: int = DEFAULT_DRAWS,
     seed: int = 0,
 ) -> pl.DataFrame:
@@ -144,12 +145,15 @@ def breakdown(
         bets: ledger.
         by: one of `BREAKDOWNS` or `year_month`.
         buckets: price bands for `price_band`, low included, high excluded.
+        trials: number of variants ever tried on these data; adds the best-of-K null of each group, with K = trials
+            times the groups of the strategy, as each group is another look at the data.
         draws: bootstrap draws; the days drawn are the same for every group, so that groups can be compared.
         seed: of the bootstrap.
 
     Returns:
         `strategy_id, dimension, group, bets, wins, expected_wins, turnover, profit, roi, roi_low, roi_high, a_over_e`,
-        sorted. A group within one race day, or without any winner, has no interval (null).
+        sorted; `best_of_k_95` with `trials`. A group within one race day, or without any winner, has no interval
+        (null).
 
     Raises:
         ValueError: unknown dimension.
@@ -175,7 +179,7 @@ def breakdown(
         numbers = ("turnover", "profit", "roi", "roi_low", "roi_high", "wins", "expected_wins", "a_over_e")
         return pl.DataFrame(schema={**schema, "bets": pl.UInt32, **dict.fromkeys(numbers, pl.Float64)})
     ratio = pl.when(pl.col("expected_wins") > 0).then(pl.col("wins") / pl.col("expected_wins")).otherwise(None)
-    return pl.concat(parts).select(
+    cut = pl.concat(parts).select(
         "strategy_id",
         pl.lit(by).alias("dimension"),
         "group",
@@ -188,6 +192,11 @@ def breakdown(
         "roi_low",
         "roi_high",
         ratio.alias("a_over_e"),
+    )
+    return (
+        cut
+        if trials is None
+        else cut.join(_group_nulls(labelled, trials), on=["strategy_id", "group"], how="left", maintain_order="left")
     )
 
 
@@ -510,6 +519,19 @@ def bucket_label(low: float, high: float, position: int | None = None) -> str:
     """Words of a price bucket, such as `5-8`; with a position it sorts as the buckets do."""
     words = f"{low:g}+" if high > 1000 else (f"under {high:g}" if low <= 1.0 else f"{low:g}-{high:g}")
     return words if position is None else f"{position + 1}: {words}"
+
+
+def _group_nulls(labelled: pl.DataFrame, trials: int) -> pl.DataFrame:
+    """`strategy_id, group, best_of_k_95` for settled bets that carry their `group`."""
+    rows: list[tuple[str, str, float | None]] = []
+    for (strategy_id,), own in labelled.group_by(["strategy_id"], maintain_order=True):
+        groups = own.partition_by("group", as_dict=True)
+        for (group,), part in groups.items():
+            null = null_return(part)
+            high = None if null is None else null.best_of(trials * len(groups), 0.95)
+            rows.append((str(strategy_id), str(group), high))
+    schema = {"strategy_id": pl.String, "group": pl.String, "best_of_k_95": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _with_intervals(rows: pl.DataFrame, daily: pl.DataFrame, draws: int, seed: int) -> pl.DataFrame:

@@ -125,7 +125,7 @@ def build_tear_sheet(
     row = _shown(table, strategy_id)
     own = bets.filter(pl.col("strategy_id") == row["strategy_id"])
     trials = int(row["trials"])
-    parts = {by: breakdown(own, by, draws=draws) for by, _ in (*BREAKDOWN_TITLES, ("year_month", ""))}
+    parts = {by: breakdown(own, by, trials=trials, draws=draws) for by, _ in (*BREAKDOWN_TITLES, ("year_month", ""))}
     svg, png = _pictures(own, predictions, shipped, parts, folds, trials)
     closing = bool(set(own.get_column("price_kind").unique().to_list()) & set(CLOSING_PRICE_KINDS))
     without_skill = null_return(counted(own))
@@ -426,6 +426,7 @@ def _breakdown_rows(part: pl.DataFrame, title: str, by: str) -> dict[str, Any]:
             "tone": tone(row["roi_low"], row["roi_high"]),
             "interval": interval(row["roi_low"], row["roi_high"]),
             "a_over_e": number(row["a_over_e"]),
+            "luck": percent(row["best_of_k_95"], signed=True),
         }
         for row in kept.iter_rows(named=True)
     ]

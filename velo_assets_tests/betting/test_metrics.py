@@ -107,6 +107,17 @@ def test_price_bands_are_low_included_high_excluded() -> None:
     assert bucket_label(40.0, 1001.0) == "40+"
 
 
+def test_each_group_counts_as_another_try() -> None:
+    bets = place_bets(random_world(300, seed=7), [ALL])
+    parts = breakdown(bets, "price_band", trials=5, draws=50)
+    band = parts.row(1, named=True)
+    low, high = (5.0, 8.0) if band["group"] == "2: 5-8" else (1.0, 5.0)
+    null = null_return(bets.filter(pl.col("decision_price").is_between(low, high, closed="left")))
+    assert null is not None
+    assert band["best_of_k_95"] == pytest.approx(null.best_of(5 * parts.height, 0.95))
+    assert "best_of_k_95" not in breakdown(bets, "price_band", draws=50).columns
+
+
 def test_a_single_group_has_the_interval_of_the_table() -> None:
     bets = place_bets(random_world(300, seed=7), [ALL])
     table, part = strategy_table(bets).row(0, named=True), breakdown(bets, "code").row(0, named=True)
