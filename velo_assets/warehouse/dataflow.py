@@ -38,6 +38,8 @@ _UNIQUE = {
     "features/shrinkage": ("race_date", "entity"),
 }
 _PERIODS = ("year", "quarter", "month", "week")
+LAST_IN = "last in "
+"""Unit of the last day of a group within a period, such as 'last in year'."""
 
 
 class UnsupportedSqlError(ValueError):
@@ -181,6 +183,10 @@ class Facts:
             if self.is_constant(symbol):
                 self.constants.add(period)
         return self._periods[key]
+
+    def known_period(self, symbol: int, unit: str) -> int | None:
+        """The period of a day, when some expression has asked for it."""
+        return self._periods.get((symbol, unit))
 
     def learn(self, earlier: Moment, later: Moment) -> None:
         """Record that `earlier` is not after `later`."""
@@ -372,7 +378,7 @@ class _Interpreter:
         shared: list[int | None] = []
         for column, partner in zip(left.columns.values(), partners, strict=True):
             both = partner is not None and column.symbol is not None and partner.symbol is not None
-            if both and partner and (column.shift, column.unit) == (partner.shift, partner.unit) == (0, "day"):
+            if both and partner and self._is_shared(column, partner):
                 symbol = self.facts.symbol()
                 self._share_bounds(symbol, column.symbol or 0, partner.symbol or 0)
                 union[0][column.symbol or 0] = symbol
@@ -410,7 +416,7 @@ class _Interpreter:
                 column.sources | partner.sources,
                 day,
                 0,
-                "day",
+                column.unit if day is not None else "day",
                 mark(column.identity, partner.identity),
                 mark(column.entity, partner.entity),
             )
@@ -418,6 +424,11 @@ class _Interpreter:
             for name, column in right.columns.items():
                 columns.setdefault(name, Value(lift(column.label, 1), column.sources))
         return Relation(columns, merge(lift(left.rows, 0), lift(right.rows, 1)))
+
+    def _is_shared(self, column: Value, partner: Value) -> bool:
+        """Whether two columns of a union are dates of the same kind."""
+        is_date = column.unit == "day" or column.unit.startswith(LAST_IN)
+        return is_date and column.unit == partner.unit and column.shift == partner.shift == 0
 
     def _share_bounds(self, symbol: int, one: int, other: int) -> None:
         """Give the day of a union the bounds by constants that both sides' days have."""
@@ -476,6 +487,10 @@ class _Interpreter:
             unique |= self._first_rows(qualify.this, scope)
         if distinct is not None and distinct.args.get("on") is not None:
             unique.add(frozenset(self._column_id(e, scope) for e in distinct.args["on"].expressions))
+            origin = Origin(
+                _line(tree) or self.line, "whole-history", "distinct on, which picks rows by what else is there"
+            )
+            relation.rows = merge(relation.rows, {Moment(NEVER, 0): origin})
         elif distinct is not None:
             relation.unique.add(frozenset(relation.columns))
         for columns in unique:
@@ -502,11 +517,9 @@ class _Interpreter:
     def _aggregated(self, column: Value, expression: Any, name: str, keys: list[Value], scope: _Scope) -> Value:
         """What an aggregate over rows that share `keys` makes of a value."""
         constant = {v.symbol for v in keys if v.symbol is not None} | {v.identity[1] for v in keys if v.identity}
-        # max(race_date) is the day by which all rows of the group are known; other picks of a date are no bound.
-        is_last = isinstance(expression.unalias(), self.exp.Max)
-        keeps_day = column.symbol is not None and (column.symbol in constant or is_last)
+        keeps_day = column.symbol is not None and column.symbol in constant
         sources = column.sources or frozenset().union(*(v.sources for v in keys))
-        return Value(
+        value = Value(
             self._mixed(merge(column.label, scope.rows), keys, f"{name}, an aggregate,", expression),
             sources,
             column.symbol if keeps_day else None,
@@ -514,6 +527,15 @@ class _Interpreter:
             column.unit,
             column.identity if column.identity and column.identity[1] in constant else None,
         )
+        bare = expression.unalias()
+        if isinstance(bare, self.exp.Max) and not bare.expressions:
+            # The last day of a group tells that no later day is in it, so it stands for the whole period grouped by.
+            day = self.value(bare.this, scope)
+            for key in keys:
+                period = self.facts.known_period(day.symbol, key.unit) if day.symbol else None
+                if period is not None and key.symbol == period and key.shift == 0:
+                    return replace(value, symbol=key.symbol, unit=f"{LAST_IN}{key.unit}")
+        return value
 
     def _first_rows(self, condition: Any, scope: _Scope) -> set[frozenset[tuple[str, str]]]:
         """Column sets made unique by `row_number() over (partition by ...) = 1`."""
@@ -524,6 +546,7 @@ class _Interpreter:
             if isinstance(part, exp.EQ)
             and isinstance(part.this, exp.Window)
             and isinstance(part.this.this, exp.RowNumber)
+            and part.this.args.get("alias") is None
             and part.expression == exp.Literal.number(1)
         }
 
@@ -860,7 +883,8 @@ class _Interpreter:
         """
 
         def learn(earlier: Moment, later: Moment) -> None:
-            if only_below is None or earlier.symbol in only_below:
+            # What a correlated query asks of the row outside holds only where it finds something.
+            if earlier.symbol not in self.facts.constants and (only_below is None or earlier.symbol in only_below):
                 self.facts.learn(earlier, later)
 
         def learn_same(earlier: int, later: int) -> None:
@@ -885,6 +909,10 @@ class _Interpreter:
             self._learn(other, "<=", one, only_below)
             return
         a, b = one.symbol, other.symbol
+        if one.unit.startswith(LAST_IN) or other.unit.startswith(LAST_IN):
+            if operator == "<" and one.unit == LAST_IN + other.unit and one.shift == 0 and other.shift <= 0:
+                learn(Moment(LAST, a), Moment(FIRST, b))
+            return
         # one + i < other + j  <=>  one < other + gap
         gap = other.shift - one.shift
         strict = gap <= 0 if operator == "<" else gap <= -1
@@ -955,11 +983,6 @@ class _Interpreter:
             inner = of(expression.this)
             if inner.symbol is not None and expression.to.is_type("date", "int", "bigint", "smallint"):
                 return replace(inner, later=None, earlier=None)
-            return made
-        if kind is exp.Max or (kind in (exp.Min, exp.AnyValue, exp.First)):
-            inner = of(expression.this)
-            if kind is exp.Max and not expression.expressions and inner.shift == 0 and inner.symbol is not None:
-                return replace(made, symbol=inner.symbol, unit=inner.unit)
             return made
         if kind in (exp.TimestampTrunc, exp.DateTrunc):
             unit = expression.args["unit"].name.lower()
@@ -1182,6 +1205,10 @@ class _Interpreter:
             if at is None:
                 raise UnsupportedSqlError(_line(window) or self.line, f"no window is called {named.name}")
             definition = at.windows[named.name]
+            if definition.args.get("alias") is not None:
+                raise UnsupportedSqlError(_line(window) or self.line, "a window that builds on another window")
+        elif named is not None:
+            raise UnsupportedSqlError(_line(window) or self.line, f"{named.name} with an order or partition of its own")
         line = _line(window) or self.line
         partition = [self.value(e, scope) for e in definition.args.get("partition_by") or ()]
         order = definition.args.get("order")
@@ -1260,7 +1287,7 @@ class _Interpreter:
             return None, "peers", words
         if isinstance(function, exp.Lead):
             return None, "all", "lead(), which reads later rows"
-        spec = definition.args.get("spec")
+        spec = window.args.get("spec") or definition.args.get("spec")
         if isinstance(function, exp.Lag):
             offset = function.args.get("offset")
             steps = 1 if offset is None else _int(offset)

@@ -14,6 +14,7 @@ from pathlib import Path
 from velo_assets.warehouse.availability import CORE_COLUMNS, Known
 from velo_assets.warehouse.dataflow import (
     LAST,
+    LAST_IN,
     NEVER,
     WITHIN,
     Flow,
@@ -104,7 +105,7 @@ def _findings(text: str) -> tuple[tuple[int, str, str], ...]:
     except SqlglotError as error:
         return ((1, "unsupported", f"the SQL does not parse: {str(error).splitlines()[0]}"),)
     day = flow.columns.get("race_date")
-    if day is None or day.symbol is None or day.shift > 0:
+    if day is None or day.symbol is None or day.shift > 0 or day.unit.startswith(LAST_IN):
         return ((1, "race-date", "the output needs race_date, taken as it is from the rows it describes"),)
     found = set()
     for name, value in flow.columns.items():

@@ -56,6 +56,10 @@ FITTED = "with fitted as (select avg(won) as rate from core.results where race_d
 FROM_FITTED = "select e.race_date, f.rate from core.entries as e, fitted as f where e.race_date between $start and $end"
 TOTALS = "left join (select horse_key, count(*) as n from core.results group by horse_key) as t using (horse_key)"
 GAIN = "official_rating - lag(official_rating) over (partition by horse_key order by race_date)"
+LAST_DAYS = (
+    "left join (select {columns}, max(race_date) as last_date, sum(won) as wins from core.results group by {columns}) "
+    "as t on t.horse_key = e.horse_key"
+)
 ROWS = "rows between 9 preceding and 1 preceding"
 
 CLEAN = {
@@ -70,6 +74,10 @@ CLEAN = {
     "join on days between": past("e.race_date - run.race_date between 1 and 90"),
     "join on a difference": past("date_diff('day', run.race_date, e.race_date) > 0"),
     "join on earlier years": past("year(run.race_date) < year(e.race_date)"),
+    "cells of whole seasons": entries_with(
+        "t.wins",
+        LAST_DAYS.format(columns="horse_key, year(race_date)") + " and t.last_date < date_trunc('year', e.race_date)",
+    ),
     "join on the first of the year": past("run.race_date < date_trunc('year', e.race_date)"),
     "declared weights in a race": "select race_date, weight_lb - avg(weight_lb) over (partition by race_key) as w "
     "from core.entries",
@@ -149,6 +157,44 @@ LEAKY = {
     "recursion": ("with recursive r as (select 1 as a) select a as race_date from r", "unsupported"),
     "pivot": ("select race_date from core.entries pivot (count(*) for stall in (1, 2))", "unsupported"),
     "no SQL": ("select from where", "unsupported"),
+    "last day of all": (
+        entries_with(
+            "t.wins",
+            LAST_DAYS.format(columns="horse_key") + " and t.last_date < e.race_date",
+        ),
+        "unbounded-date",
+    ),
+    "last day of the season": (
+        entries_with(
+            "t.wins",
+            LAST_DAYS.format(columns="horse_key, year(race_date)") + " and t.last_date < e.race_date",
+        ),
+        "unbounded-date",
+    ),
+    "a question put to the outer row": (
+        entries_with(
+            "(select count(*) from core.races as c where c.race_date >= e.race_date and c.race_date < $start), r.won",
+            "left join core.results as r using (runner_key, race_date) where e.race_date >= $start",
+        ),
+        "same-race",
+    ),
+    "frame added to a named window": (
+        DAYS + "select race_date, sum(wins) over (w rows between current row and unbounded following) as n from days "
+        "window w as (partition by trainer_key order by race_date)",
+        "whole-history",
+    ),
+    "distinct on": (
+        f"{RUNS}select distinct on (trainer_key) race_date, trainer_key from runs order by won",
+        "whole-history",
+    ),
+    "first row of a named window": (
+        (
+            f"{RUNS}, firsts as (select race_date, trainer_key, won from runs qualify row_number() over w = 1 "
+            "window w as (partition by runner_key order by race_date)) "
+            f"select race_date, sum(won) over (partition by trainer_key order by race_date {ROWS}) as n from firsts"
+        ),
+        "rows-window",
+    ),
 }
 
 
