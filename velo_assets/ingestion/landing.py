@@ -20,7 +20,7 @@ import duckdb
 import polars as pl
 
 from velo_assets.ingestion import manifest
-from velo_assets.ingestion.manifest import ManifestEntry
+from velo_assets.ingestion.manifest import KnownVersion, ManifestEntry
 from velo_assets.ingestion.parsed import LayoutError, ParsedFile
 from velo_assets.ingestion.raceform import YEAR_SCHEMA, stage_raceform
 from velo_assets.ingestion.rejects import ROW
@@ -165,13 +165,14 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
     manifest.create_tables(connection)
     before = manifest.year_fingerprints(connection)
     _remove_orphans(root, connection)
+    known = manifest.newest_versions(connection)
     files: list[LandedFile] = []
-    with _staging(root) as (staging, scratch):
+    with _Staging.below(root.landing) as staging:
         for kind, path in input_files(root):
-            # Sidecars look up the years of their races, so the views follow each kind.
-            if not files or files[-1].kind != kind:
+            # Sidecars look up the years of their races, so the views follow the kinds.
+            if kind == "sectionals" and any(file.outcome == "landed" for file in files):
                 _refresh_views(root, connection)
-            files.append(_land_file(root, connection, staging, scratch, kind, path, last_date))
+            files.append(_land_file(root, connection, staging, known, kind, path, last_date))
     _retire_covered(root, connection)
     _refresh_views(root, connection)
     return LandingSummary(tuple(files), manifest.touched_years(before, manifest.year_fingerprints(connection)))
@@ -217,61 +218,79 @@ def create_views(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
     _refresh_views(root, connection)
 
 
-@contextmanager
-def _staging(root: DataRoot) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """An in-memory connection that reads source files, and a scratch folder beside the landing folder."""
-    root.landing.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=root.landing))
-    staging = duckdb.connect(
-        config={"memory_limit": STAGING_MEMORY, "temp_directory": str(scratch / "spill"), "threads": 2}
-    )
-    try:
-        register(staging)
-        yield staging, scratch
-    finally:
-        staging.close()
-        shutil.rmtree(scratch, ignore_errors=True)
+@dataclass
+class _Staging:
+    """A scratch folder, and an in-memory connection that reads source files, opened when the first one needs it."""
+
+    scratch: Path
+    _connection: duckdb.DuckDBPyConnection | None = None
+
+    @classmethod
+    @contextmanager
+    def below(cls, folder: Path) -> Iterator[_Staging]:
+        """A staging area in a folder of ours, gone afterwards."""
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = cls(Path(tempfile.mkdtemp(prefix=".scratch-", dir=folder)))
+        try:
+            yield staging
+        finally:
+            if staging._connection is not None:
+                staging._connection.close()
+            shutil.rmtree(staging.scratch, ignore_errors=True)
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            spill = str(self.scratch / "spill")
+            self._connection = duckdb.connect(
+                config={"memory_limit": STAGING_MEMORY, "temp_directory": spill, "threads": 2}
+            )
+            register(self._connection)
+        return self._connection
 
 
 def _land_file(
     root: DataRoot,
     connection: duckdb.DuckDBPyConnection,
-    staging: duckdb.DuckDBPyConnection,
-    scratch: Path,
+    staging: _Staging,
+    known: dict[str, KnownVersion],
     kind: str,
     path: Path,
     last_date: date,
 ) -> LandedFile:
     name = _relative(root, path)
-    stat = path.stat()
-    # Size and time of change unchanged: the content is taken as unchanged, so that a second run reads no history again.
-    known = connection.execute(
-        "select status, error from landing.manifest where file = ? and bytes = ? and modified_ns = ?",
-        [name, stat.st_size, stat.st_mtime_ns],
-    ).fetchone()
-    sha256 = "" if known else _sha256(path)
-    if not known:
-        known = connection.execute(
-            "select status, error from landing.manifest where file = ? and sha256 = ?", [name, sha256]
-        ).fetchone()
-    if known:
-        return LandedFile(name, kind, "refused" if known[0] == manifest.REFUSED else "unchanged", error=known[1])
+    try:
+        stat = path.stat()
+        newest = known.get(name)
+        # Size and time of change unchanged: the content is taken as unchanged, so that a run reads no history again.
+        same = newest is not None and (newest.bytes, newest.modified_ns) == (stat.st_size, stat.st_mtime_ns)
+        sha256 = newest.sha256 if newest is not None and same else _sha256(path)
+    except OSError as unopened:
+        # Not remembered: a file that can't be opened now may be readable in the next run, without having changed.
+        return LandedFile(name, kind, "refused", error=f"{path.name}: can't be opened ({unopened.strerror}).")
+    if newest is not None and newest.sha256 == sha256:
+        if not same:
+            manifest.record_unchanged(connection, name, sha256, stat.st_mtime_ns)
+        outcome = "refused" if newest.status == manifest.REFUSED else "unchanged"
+        return LandedFile(name, kind, outcome, error=newest.error)
     twin = connection.execute(
-        "select file from landing.manifest where kind = ? and sha256 = ? and status = 'live'", [kind, sha256]
+        "select file from landing.manifest where kind = ? and sha256 = ? and status = 'live' and file <> ?",
+        [kind, sha256, name],
     ).fetchone()
     if twin:
         return LandedFile(name, kind, "same content", error=f"same content as {twin[0]}")
     sequence = manifest.next_sequence(connection)
-    work = scratch / f"{sequence}"
+    work = staging.scratch / f"{sequence}"
     work.mkdir()
     try:
         if kind == "raceform":
-            layout, parts, years, rejects = _raceform(path, work, staging, name, sequence, last_date)
+            layout, parts, years, rejects = _raceform(path, work, staging.connection, name, sequence, last_date)
         else:
             layout, parts, years, rejects = _other(connection, OTHER_KINDS[kind], path, work, name, sequence)
         status, error = manifest.LIVE, None
-    except LayoutError as refusal:
-        layout, parts, status, error = "", [], manifest.REFUSED, str(refusal)
+    except (LayoutError, duckdb.Error, pl.exceptions.PolarsError) as refusal:
+        reason = str(refusal) if isinstance(refusal, LayoutError) else f"{path.name}: can't be read ({refusal})."
+        layout, parts, status, error = "", [], manifest.REFUSED, reason
         years, rejects = pl.DataFrame(schema=YEAR_SCHEMA), None
     landed = _move_parts(root, kind, parts, sha256, sequence)
     row_rejects = 0 if rejects is None else rejects.filter(pl.col("severity") == ROW).height
@@ -300,6 +319,7 @@ def _land_file(
         connection.execute("rollback")
         raise
     shutil.rmtree(work, ignore_errors=True)
+    known[name] = KnownVersion(stat.st_size, stat.st_mtime_ns, sha256, status, error)
     outcome = "refused" if status == manifest.REFUSED else "landed"
     return LandedFile(name, kind, outcome, entry.rows, row_rejects, error)
 

@@ -72,6 +72,17 @@ class ManifestEntry:
     error: str | None
 
 
+@dataclass(frozen=True)
+class KnownVersion:
+    """The newest version of an input file that has landed or was refused."""
+
+    bytes: int
+    modified_ns: int
+    sha256: str
+    status: str
+    error: str | None
+
+
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the landing schema and its tables where they are missing."""
     connection.execute("create schema if not exists landing")
@@ -85,6 +96,22 @@ def next_sequence(connection: duckdb.DuckDBPyConnection) -> int:
     if row is None:
         raise RuntimeError("landing.landing_order gave no value; the warehouse file is damaged.")
     return int(row[0])
+
+
+def newest_versions(connection: duckdb.DuckDBPyConnection) -> dict[str, KnownVersion]:
+    """The newest version of every file, by path below the data root."""
+    rows = connection.execute(
+        """select file, bytes, modified_ns, sha256, status, error from landing.manifest
+           qualify row_number() over (partition by file order by sequence desc) = 1"""
+    ).fetchall()
+    return {row[0]: KnownVersion(*row[1:]) for row in rows}
+
+
+def record_unchanged(connection: duckdb.DuckDBPyConnection, file: str, sha256: str, modified_ns: int) -> None:
+    """Remember a new time of change of a file whose content is the same, so that it is not read again."""
+    connection.execute(
+        "update landing.manifest set modified_ns = ? where file = ? and sha256 = ?", [modified_ns, file, sha256]
+    )
 
 
 def record(

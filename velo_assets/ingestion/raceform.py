@@ -552,13 +552,12 @@ def _unreadable_fields(staging: duckdb.DuckDBPyConnection, source: _Source, part
     if not _parts(parts_dir):
         return empty
     parts = _read(*_parts(parts_dir))
-    staging.execute("create or replace temp table bad_values (field varchar, value varchar)")
-    for column, condition in UNREADABLE.items():
-        staging.execute(
-            f"""insert into bad_values
-                select {literal(column)}, value from (select distinct {quoted(column)} as value from {parts})
-                where {condition}"""
-        )
+    judged = " union all ".join(
+        f"select {literal(column)} as field, value from (select distinct {quoted(column)} as value from {parts}) "
+        f"where {condition}"
+        for column, condition in UNREADABLE.items()
+    )
+    staging.execute(f"create or replace temp table bad_values as {judged}")
     columns = [row[0] for row in staging.execute("select distinct field from bad_values order by 1").fetchall()]
     if not columns:
         return empty

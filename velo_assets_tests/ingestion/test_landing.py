@@ -172,6 +172,22 @@ def test_a_file_written_over_with_other_days_keeps_the_earlier_ones(
     assert warehouse.execute("select count(distinct race_key) from landing.raceform").fetchone() == (2,)
 
 
+def test_a_file_put_back_to_its_earlier_content_wins_again(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    for price in ("3/1", "4/1", "3/1"):
+        write(root, "a.csv", [row(sp=price)])
+        assert landing(root, warehouse).years_touched == (2015,)
+    latest = warehouse.execute("select sp from landing.raceform order by sequence desc limit 1").fetchone()
+    assert latest == ("3/1",)
+
+
+def test_broken_links_are_passed_over(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    (root.raceform / "a.csv").symlink_to(root.raceform / "gone.csv")
+    write(root, "b.csv", [row()])
+    assert outcomes(landing(root, warehouse)) == {"b.csv": "landed"}
+
+
 def test_deleting_a_source_changes_nothing_until_it_is_forgotten(
     root: DataRoot, warehouse: duckdb.DuckDBPyConnection
 ) -> None:
