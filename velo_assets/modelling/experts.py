@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from velo_assets.modelling.conditional_logit import ChoiceLikelihood, choice_stages, maximise
-from velo_assets.modelling.fundamental import inner_later, tree_features, tree_matrix
+from velo_assets.modelling.fundamental import MANY_RACES, inner_later, tree_features, tree_matrix
 from velo_assets.modelling.guards import (
     NoPricesError,
     require_columns,
@@ -59,6 +59,7 @@ class ExpertSettings:
         booster: the trees.
         seeds: one set of trees each; corrections are averaged.
         inner_share: share of the latest training races on which the trees stop.
+        inner_races: the inner split is made within at most this many of the latest training races.
         min_races: fewest settled races with full prices.
         relative: trees also see each feature's distance from the race's mean.
         embargo_days: days before the cutoff that are not used.
@@ -67,9 +68,31 @@ class ExpertSettings:
     booster: BoosterSettings = field(default_factory=lambda: EXPERT_BOOSTER)
     seeds: tuple[int, ...] = (11, 23)
     inner_share: float = 0.2
+    inner_races: int = 40_000
     min_races: int = 500
     relative: bool = False
     embargo_days: int = 1
+
+
+LARGE = ExpertSettings(
+    booster=BoosterSettings(
+        rounds=60,
+        learning_rate=0.1,
+        num_leaves=8,
+        min_data_in_leaf=1000,
+        lambda_l2=50.0,
+        feature_fraction=0.2,
+        early_stopping_rounds=10,
+    ),
+    seeds=(11,),
+    inner_races=25_000,
+)
+"""For a large history; see `fundamental.LARGE`."""
+
+
+def expert_settings_for(races: int) -> ExpertSettings:
+    """Default settings for a training set of so many races; they depend on nothing else."""
+    return LARGE if races >= MANY_RACES else ExpertSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +219,7 @@ def fit_expert(
         features: columns known before the off.
         cutoff: first day of the scored fold.
         regime: band of decimal odds; `ALL_PRICES` for the single model.
-        settings: defaults when None.
+        settings: `expert_settings_for` the number of races when None.
 
     Raises:
         LookAheadError: training rows reach into the embargo or the fold.
@@ -204,9 +227,9 @@ def fit_expert(
         NoPricesError: no settled race has a full set of prices.
         TooFewRacesError: fewer than `min_races`.
     """
-    settings = settings or ExpertSettings()
     what = f"expert {regime.name}, cutoff {cutoff}"
     require_columns(train, (*KEYS, "win_share", "decimal_odds", "market_probability", *features), what)
+    settings = settings or expert_settings_for(train.get_column("race_key").n_unique())
     require_earlier(train, cutoff, settings.embargo_days, what)
     settled = settled_frame(train)
     frame = priced_frame(settled)
@@ -218,20 +241,31 @@ def fit_expert(
     names = tree_features((*features, "log_odds"), settings.relative)
     offset = np.log(frame.get_column("market_probability").to_numpy())
     band = in_regime(frame.get_column("decimal_odds").to_numpy(), regime)
-    stages = choice_stages(races)
-    later = inner_later(races, settings.inner_share)
+    window = np.arange(len(races)) >= len(races) - settings.inner_races
+    rows = races.runner_mask(window)
+    recent = races.subset(window)
+    later = inner_later(recent, settings.inner_share)
     inner, score = boost_until(
-        matrix, races, stages, later, names, settings.booster, settings.seeds, offset=offset, runners=band
+        matrix[rows],
+        recent,
+        choice_stages(recent),
+        later,
+        names,
+        settings.booster,
+        settings.seeds,
+        offset=offset[rows],
+        runners=band[rows],
     )
-    late_runners = races.runner_mask(later)
-    late = races.subset(later)
-    before = late.loss(late.softmax(offset[late_runners]))
-    after = late.loss(late.softmax((offset + score)[late_runners]))
-    inner_predictions = frame.filter(pl.Series(late_runners)).select(*KEYS)
+    late_runners = recent.runner_mask(later)
+    late = recent.subset(later)
+    before = late.loss(late.softmax(offset[rows][late_runners]))
+    after = late.loss(late.softmax((offset[rows] + score)[late_runners]))
+    inner_predictions = frame.filter(pl.Series(rows)).filter(pl.Series(late_runners)).select(*KEYS)
     trees = inner
     if inner.rounds_:
         booster = with_rounds(settings.booster, inner.rounds_)
-        trees = boost(matrix, races, stages, names, booster, settings.seeds, offset=offset, runners=band)
+        everything = choice_stages(races)
+        trees = boost(matrix, races, everything, names, booster, settings.seeds, offset=offset, runners=band)
     return ExpertModel(
         regime,
         tuple(features),

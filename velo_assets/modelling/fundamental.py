@@ -56,8 +56,8 @@ class FundamentalSettings:
             ability as a win, and there are few races.
         half_life_years: a race this much older counts half; None: all count the same.
         inner_share: share of the latest training races that stop the trees and set the mix.
-        inner_races: at most this many training races before the inner split are used to find the number of rounds.
-        linear_races: the linear model uses at most this many of the latest races; with more, its errors are below .02.
+        inner_races: the inner split is made within at most this many of the latest training races.
+        linear_races: the linear model uses at most this many of the latest races; with more, its errors are below .03.
         min_races: fewest settled races.
         relative: add to each feature its distance from the race's mean, which trees can't form themselves.
         embargo_days: days before the cutoff that are not used.
@@ -70,10 +70,34 @@ class FundamentalSettings:
     half_life_years: float | None = None
     inner_share: float = 0.2
     inner_races: int = 40_000
-    linear_races: int = 40_000
+    linear_races: int = 20_000
     min_races: int = 500
     relative: bool = False
     embargo_days: int = 1
+
+
+MANY_RACES = 40_000
+"""From here on a history is called large: winners alone say enough, and time is what is short."""
+
+LARGE = FundamentalSettings(
+    booster=BoosterSettings(
+        rounds=80,
+        learning_rate=0.2,
+        num_leaves=16,
+        min_data_in_leaf=1000,
+        feature_fraction=0.2,
+        early_stopping_rounds=10,
+    ),
+    seeds=(11,),
+    place_weights=(),
+    inner_races=25_000,
+)
+"""Fewer, larger steps on one seed: with ten times the races, averages over seeds and slow shrinkage buy little."""
+
+
+def settings_for(races: int) -> FundamentalSettings:
+    """Default settings for a training set of so many settled races; they depend on nothing else."""
+    return LARGE if races >= MANY_RACES else FundamentalSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,30 +249,29 @@ def fit_fundamental(
         train: runners before the cutoff with `KEYS`, `win_share`, the features and, where known, `position`.
         features: price-free columns known before the off.
         cutoff: first day of the scored fold.
-        settings: defaults when None.
+        settings: `settings_for` the number of races when None.
 
     Raises:
         LookAheadError: training rows reach into the embargo or the fold.
         MissingFeatureError: a feature is missing.
         TooFewRacesError: fewer than `min_races` settled races, or too few days to split.
     """
-    settings = settings or FundamentalSettings()
     require_columns(train, (*KEYS, "win_share", *features), "fundamental")
-    require_earlier(train, cutoff, settings.embargo_days, "fundamental")
     frame = settled_frame(train)
     races = Races.from_frame(frame)
+    settings = settings or settings_for(len(races))
+    require_earlier(train, cutoff, settings.embargo_days, "fundamental")
     require_races(len(races), settings.min_races, f"fundamental, cutoff {cutoff}")
     matrix = feature_matrix(frame, features)
     trees_matrix = tree_matrix(matrix, races, settings.relative)
     names = tree_features(features, settings.relative)
     stages = choice_stages(races, _position(frame), settings.place_weights, _race_weight(races, settings))
 
-    later = inner_later(races, settings.inner_share)
-    window = later | _latest(~later, settings.inner_races)
+    window = _latest(np.ones(len(races), dtype=bool), settings.inner_races)
     in_window = races.runner_mask(window)
     inner_races = races.subset(window)
     inner_stages = subset_stages(stages, window, in_window)
-    inner_later_races = later[window]
+    inner_later_races = inner_later(inner_races, settings.inner_share)
     inner_trees, tree_score = boost_until(
         trees_matrix[in_window],
         inner_races,

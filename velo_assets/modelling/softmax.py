@@ -42,15 +42,15 @@ class BoosterSettings:
         monotone: constraint by feature name, 1 rising or -1 falling.
     """
 
-    rounds: int = 250
-    learning_rate: float = 0.06
+    rounds: int = 200
+    learning_rate: float = 0.08
     num_leaves: int = 12
     min_data_in_leaf: int = 200
     lambda_l2: float = 10.0
-    feature_fraction: float = 0.4
+    feature_fraction: float = 0.3
     bagging_fraction: float = 0.8
     max_bin: int = 63
-    early_stopping_rounds: int = 25
+    early_stopping_rounds: int = 20
     monotone: dict[str, int] = field(default_factory=dict)
 
     def parameters(self, features: Sequence[str], seed: int) -> dict[str, Any]:

@@ -18,8 +18,21 @@ from datetime import date, timedelta
 import polars as pl
 
 from velo_assets.modelling.blend import BlendModel, fit_blend
-from velo_assets.modelling.experts import ALL_PRICES, ExpertModel, ExpertSettings, GateModel, fit_expert, fit_gate
-from velo_assets.modelling.fundamental import FundamentalModel, FundamentalSettings, fit_fundamental
+from velo_assets.modelling.experts import (
+    ALL_PRICES,
+    ExpertModel,
+    ExpertSettings,
+    GateModel,
+    expert_settings_for,
+    fit_expert,
+    fit_gate,
+)
+from velo_assets.modelling.fundamental import (
+    FundamentalModel,
+    FundamentalSettings,
+    fit_fundamental,
+    settings_for,
+)
 from velo_assets.modelling.guards import TooFewRacesError, require_columns
 from velo_assets.modelling.races import KEYS, between, sort_runners
 from velo_assets.settings import PRICE_REGIMES, PriceRegime
@@ -178,8 +191,8 @@ def run_walk_forward(
             features, in any order. The market columns are null where there is no full book.
         features: price-free columns known before the off.
         plan: how folds are cut.
-        fundamental: settings of the fundamental model; its embargo is the plan's.
-        expert: settings of the experts; their embargo is the plan's.
+        fundamental: settings of the fundamental model, by size of the history when None; its embargo is the plan's.
+        expert: settings of the experts, by size of the history when None; their embargo is the plan's.
         regimes: bands that get an expert.
         with_experts: whether to fit experts and gate.
         with_single: whether to fit the single model over all prices too.
@@ -195,8 +208,6 @@ def run_walk_forward(
     dates = frame.get_column("race_date")
     if frame.is_empty():
         raise TooFewRacesError("walk-forward: the frame is empty")
-    fundamental_settings = replace(fundamental or FundamentalSettings(), embargo_days=plan.embargo_days)
-    expert_settings = replace(expert or ExpertSettings(), embargo_days=plan.embargo_days)
     bands = (*regimes,) if with_experts else ()
     bands = (*bands, ALL_PRICES) if with_single else bands
     cut = folds(dates[0], dates[-1], plan)
@@ -208,8 +219,11 @@ def run_walk_forward(
     for fold in cut:
         if sqpe is None or fold.fit_cutoff == fold.cutoff:
             train = train_rows(frame, fold)
-            sqpe = fit_fundamental(train, features, fold.fit_cutoff, fundamental_settings)
-            trained = {band.name: fit_expert(train, features, fold.fit_cutoff, band, expert_settings) for band in bands}
+            races = train.get_column("race_key").n_unique()
+            of_sqpe = replace(fundamental or settings_for(races), embargo_days=plan.embargo_days)
+            of_experts = replace(expert or expert_settings_for(races), embargo_days=plan.embargo_days)
+            sqpe = fit_fundamental(train, features, fold.fit_cutoff, of_sqpe)
+            trained = {band.name: fit_expert(train, features, fold.fit_cutoff, band, of_experts) for band in bands}
         run.fundamentals[fold.fold] = sqpe
         run.experts.update({(fold.fold, name): model for name, model in trained.items()})
         rows = scored_rows(frame, fold)

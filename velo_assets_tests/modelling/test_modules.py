@@ -1,0 +1,74 @@
+"""Module reports: a family that matters is told from one that does not."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+
+from velo_assets.modelling.conditional_logit import LinearLogit
+from velo_assets.modelling.guards import MissingFeatureError
+from velo_assets.modelling.modules import filter_report, long_odds_check, module_report, without
+from velo_assets.modelling.offsets import Signal
+from velo_assets.modelling.races import Races, feature_matrix
+from velo_assets.modelling.walk_forward import folds
+from velo_assets_tests.modelling.worlds import world
+
+WORLD = world(1500, market_noise=0.8)
+CUT = folds(date(2016, 1, 1), date(2019, 12, 31))
+
+
+def test_leaving_out_by_approximation_comes_near_a_second_fit() -> None:
+    races = Races.from_frame(WORLD)
+    full = LinearLogit.fit(feature_matrix(WORLD, ["x0", "x1", "x2"]), races, ["x0", "x1", "x2"])
+    again = LinearLogit.fit(feature_matrix(WORLD, ["x0", "x2"]), races, ["x0", "x2"])
+    reduced = without(full, ["x1"])
+    assert reduced[1] == 0.0
+    assert reduced[[0, 2]] == pytest.approx(again.coefficients_, abs=0.08)
+
+
+def test_a_family_that_matters_is_told_from_one_that_does_not() -> None:
+    families = {"form_curves": ("x0", "x1"), "trouble": ("x2",)}
+    report = module_report(WORLD, families, CUT)
+    rows = {row["name"]: row for row in report.to_dicts()}
+    assert rows["form_curves"]["verdict"] == "adds"
+    assert rows["form_curves"]["low"] > 0.01
+    assert rows["trouble"]["verdict"] == "adds nothing that can be told from 0"
+    assert rows["SQPE"]["delta_r2"] == pytest.approx(rows["form_curves"]["delta_r2"])
+    assert rows["TRA"]["kind"] == "module"
+    alone = {row["name"]: row for row in module_report(WORLD, families, CUT, over_market=False).to_dicts()}
+    assert alone["form_curves"]["delta_r2"] > rows["form_curves"]["delta_r2"]
+    with pytest.raises(MissingFeatureError, match="draw_iv"):
+        module_report(WORLD, {"bias_maps": ("draw_iv",)}, CUT)
+
+
+def test_filters_side_by_side() -> None:
+    filters = (Signal("good", pl.col("x0") > 0.5, "planted"), Signal("idle", pl.col("x2") > 0, "nothing"))
+    report = filter_report(WORLD, filters)
+    assert report.get_column("verdict").to_list() == ["wins more than priced", "no clear effect"]
+    good = report.row(0, named=True)
+    chosen = WORLD.filter(pl.col("x0") > 0.5)
+    assert good["wins"] == chosen.get_column("win_share").sum()
+    assert good["actual_over_expected"] == pytest.approx(
+        chosen.get_column("win_share").sum() / chosen.get_column("market_probability").sum()
+    )
+
+
+def test_long_odds_check_by_hand() -> None:
+    frame = pl.DataFrame(
+        {
+            "race_date": [date(2020, 1, 1)] * 3,
+            "race_key": [1] * 3,
+            "runner_key": [1, 2, 3],
+            "win_share": [0.0, 1.0, 0.0],
+            "market_probability": [0.9, 0.05, 0.05],
+            "decimal_odds": [1.05, 20.0, 20.0],
+            "expert_probability": [0.9, 0.07, 0.03],
+        }
+    )
+    check = long_odds_check(frame)
+    assert check["runners"] == 1
+    assert check["actual_over_expected"] == pytest.approx(20.0)
+    assert check["standard_error"] == pytest.approx(np.sqrt(0.05) / 0.05)
