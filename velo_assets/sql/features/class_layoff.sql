@@ -39,10 +39,11 @@ horse_days as (
         max(entries.weight_lb) as weight_lb,
         -- Where no rating is published the weights of a Hong Kong handicap give it: the top of the band carries 133 lb, a pound a point.
         max(coalesce(entries.official_rating, case when races.country = 'HK' and races.is_handicap then races.rating_band_high - 133 + entries.weight_lb end)) as handicap_mark,
-        max(case when results.runner_key is not null then races.class_number end) as run_class,
-        max(case when results.runner_key is not null then races.rating_band_high end) as run_band,
-        max(case when results.runner_key is not null then entries.weight_lb end) as run_weight_lb,
-        max(case when results.runner_key is not null then coalesce(entries.official_rating, case when races.country = 'HK' and races.is_handicap then races.rating_band_high - 133 + entries.weight_lb end) end) as run_mark,
+        -- -1 and -999 stand for an unknown value of a run, so that a lag over runs never steps back to an older run.
+        max(case when results.runner_key is not null then coalesce(races.class_number, -1) end) as run_class,
+        max(case when results.runner_key is not null then coalesce(races.rating_band_high, -1) end) as run_band,
+        max(case when results.runner_key is not null then coalesce(entries.weight_lb, -1) end) as run_weight_lb,
+        max(case when results.runner_key is not null then coalesce(entries.official_rating, case when races.country = 'HK' and races.is_handicap then races.rating_band_high - 133 + entries.weight_lb end, -999) end) as run_mark,
         min(case when results.won = 1 then races.class_number end) as won_class,
         max(case when results.won = 1 then coalesce(entries.official_rating, case when races.country = 'HK' and races.is_handicap then races.rating_band_high - 133 + entries.weight_lb end) end) as won_mark
     from entries
@@ -58,37 +59,41 @@ horse_windows as (
         rating_band_high,
         weight_lb,
         handicap_mark,
-        last_value(run_date ignore nulls) over career as last_date,
+        lag(run_date, 1 ignore nulls) over runs as last_date,
         min(run_date) over career as first_date,
-        last_value(run_class ignore nulls) over career as last_class,
-        last_value(run_band ignore nulls) over career as last_band,
-        last_value(run_weight_lb ignore nulls) over career as last_weight_lb,
-        last_value(run_mark ignore nulls) over career as last_mark,
+        lag(run_class, 1 ignore nulls) over runs as last_class,
+        lag(run_band, 1 ignore nulls) over runs as last_band,
+        lag(run_weight_lb, 1 ignore nulls) over runs as last_weight_lb,
+        lag(run_mark, 1 ignore nulls) over runs as last_mark,
         min(won_class) over career as best_class_won,
         max(won_mark) over career as best_mark_won
     from horse_days
-    window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window
+        career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        runs as (partition by horse_key order by race_date)
 ),
 moves as (
     select
         horse_key,
         race_date,
-        class_number - last_class as class_drop,
-        last_band - rating_band_high as band_drop,
+        -- A lag knows no look-back of its own; the date beside it gives it that of the frames.
+        case when race_date - last_date <= 1095 then class_number - nullif(last_class, -1) end as class_drop,
+        case when race_date - last_date <= 1095 then nullif(last_band, -1) - rating_band_high end as band_drop,
         class_number - best_class_won as best_class_drop,
-        date_diff('day', last_date, race_date) as layoff_days,
+        case when race_date - last_date <= 1095 then date_diff('day', last_date, race_date) end as layoff_days,
         date_diff('day', first_date, race_date) as career_days,
-        weight_lb - last_weight_lb as weight_delta,
+        case when race_date - last_date <= 1095 then weight_lb - nullif(last_weight_lb, -1) end as weight_delta,
         handicap_mark,
-        handicap_mark - last_mark as or_delta,
+        case when race_date - last_date <= 1095 then handicap_mark - nullif(last_mark, -999) end as or_delta,
         handicap_mark - best_mark_won as mark_above_best_win
     from horse_windows
+    where race_date >= cast($start as date)
 )
 select
     entries.race_date, -- day of the race [date]
     entries.race_key, -- key of the race [key]
     entries.runner_key, -- key of the runner [key]
-    moves.class_drop, -- class number today less that of the last run with one; positive = easier race today; null where races carry no class [classes]
+    moves.class_drop, -- class number today less that of the last run; positive = easier race today; null where races carry no class [classes]
     case when moves.class_drop is not null then cast(moves.class_drop > 0 as integer) end as classdrop_flag, -- drops in class today; null where the move is unknown [0/1]
     moves.layoff_days, -- days since the last run; null without a run in 1095 days [days]
     case
@@ -101,7 +106,7 @@ select
     moves.or_delta, -- official rating today less that of the last run (Hong Kong: read off the weights) [points]
     moves.handicap_mark, -- official rating, or the mark read off the weights of a Hong Kong handicap [points]
     moves.mark_above_best_win, -- rating today less the highest the horse has won off in 1095 days; null without a win [points]
-    moves.band_drop, -- top of the rating band of the last banded race less today's; positive = easier race today [points]
+    moves.band_drop, -- top of the rating band of the last run less today's; positive = easier race today [points]
     moves.best_class_drop, -- class number today less the best class won in 1095 days; null without a win [classes]
     moves.career_days -- days since the first run within 1095 days; null without a run [days]
 from entries

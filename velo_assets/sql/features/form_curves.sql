@@ -40,7 +40,7 @@ horse_days as (
         entries.race_date,
         -- Any fixed day serves: the weights 2^(t/h) are only ever used in ratios.
         max(date_diff('day', date '2015-01-01', entries.race_date)) as day_number,
-        max(case when results.runner_key is not null then 1 end) as ran,
+        max(case when results.runner_key is not null then entries.race_date end) as run_date,
         max(results.won) as won,
         max(case when results.position <= 3 then 1 when results.runner_key is not null then 0 end) as placed,
         avg(case
@@ -64,80 +64,125 @@ horse_days as (
 ),
 weighted_days as (
     select
-        horse_days.*,
-        pow(2, day_number / 30.0) as weight_30d,
-        pow(2, day_number / 90.0) as weight_90d,
-        pow(2, day_number / 365.0) as weight_365d
+        horse_key,
+        race_date,
+        day_number,
+        run_date,
+        won,
+        placed,
+        rivals_beaten,
+        lengths_adjusted,
+        racing_post_rating,
+        top_speed,
+        -- -1 and -99 stand for an unknown value of a run, so that a lag over runs never steps back to an older run.
+        case when run_date is not null then coalesce(rivals_beaten, -1) end as run_rivals_beaten,
+        case when run_date is not null then coalesce(lengths_adjusted, -99) end as run_lengths,
+        case when run_date is not null then coalesce(racing_post_rating, -1) end as run_rpr,
+        case when run_date is not null then coalesce(top_speed, -1) end as run_ts,
+        case when rivals_beaten is not null then pow(2, day_number / 30.0) end as weight_30d,
+        case when rivals_beaten is not null then pow(2, day_number / 90.0) end as weight_90d,
+        case when rivals_beaten is not null then pow(2, day_number / 365.0) end as weight_365d
     from horse_days
 ),
 horse_windows as (
     select
         horse_key,
         race_date,
-        count(ran) over career as form_runs,
+        count(run_date) over career as form_runs,
         sum(won) over career as form_wins,
-        sum(placed) over career / nullif(count(ran) over career, 0) as form_place_rate,
-        sum(rivals_beaten * weight_30d) over career / nullif(sum(case when rivals_beaten is not null then weight_30d end) over career, 0) as form_ewma_30d,
-        sum(rivals_beaten * weight_90d) over career / nullif(sum(case when rivals_beaten is not null then weight_90d end) over career, 0) as form_ewma,
-        sum(rivals_beaten * weight_365d) over career / nullif(sum(case when rivals_beaten is not null then weight_365d end) over career, 0) as form_ewma_365d,
-        sum(won * weight_365d) over career / nullif(sum(case when won is not null then weight_365d end) over career, 0) as form_win_ewma,
+        sum(placed) over career as form_places,
+        sum(rivals_beaten * weight_30d) over career / nullif(sum(weight_30d) over career, 0) as form_ewma_30d,
+        sum(rivals_beaten * weight_90d) over career / nullif(sum(weight_90d) over career, 0) as form_ewma,
+        sum(rivals_beaten * weight_365d) over career / nullif(sum(weight_365d) over career, 0) as form_ewma_365d,
         sum(lengths_adjusted * weight_90d) over career / nullif(sum(case when lengths_adjusted is not null then weight_90d end) over career, 0) as lengths_ewma,
         max(rivals_beaten) over days_365 as form_best,
         min(lengths_adjusted) over days_365 as lengths_best,
         max(racing_post_rating) over days_365 as rpr_best,
         max(top_speed) over days_365 as ts_best,
-        last_value(rivals_beaten ignore nulls) over career as form_last,
-        -- A lag knows no look-back of its own; the date beside it gives it the same one as the frames.
-        case when race_date - lag(race_date, 2) over runs <= 1095 then lag(rivals_beaten, 2) over runs end as form_last_2,
-        case when race_date - lag(race_date, 3) over runs <= 1095 then lag(rivals_beaten, 3) over runs end as form_last_3,
-        last_value(lengths_adjusted ignore nulls) over career as lengths_last,
-        case when race_date - lag(race_date, 2) over runs <= 1095 then lag(lengths_adjusted, 2) over runs end as lengths_last_2,
-        case when race_date - lag(race_date, 3) over runs <= 1095 then lag(lengths_adjusted, 3) over runs end as lengths_last_3,
-        last_value(won ignore nulls) over career as won_last,
-        last_value(racing_post_rating ignore nulls) over career as rpr_last,
-        last_value(top_speed ignore nulls) over career as ts_last,
         count(rivals_beaten) over days_365 as form_runs_365d,
-        avg(rivals_beaten) over days_365 as form_mean_365d,
         var_samp(rivals_beaten) over days_365 as form_var,
         regr_slope(rivals_beaten, day_number) over days_365 as form_slope_per_day,
-        count(top_speed) over days_365 as ts_runs,
-        regr_slope(top_speed, day_number) over days_365 as ts_slope_per_day
+        count(top_speed) over days_365 as ts_runs_365d,
+        regr_slope(top_speed, day_number) over days_365 as ts_slope_per_day,
+        lag(run_date, 1 ignore nulls) over runs as date_1,
+        lag(run_date, 2 ignore nulls) over runs as date_2,
+        lag(run_date, 3 ignore nulls) over runs as date_3,
+        lag(won, 1 ignore nulls) over runs as won_1,
+        lag(run_rivals_beaten, 1 ignore nulls) over runs as rivals_beaten_1,
+        lag(run_rivals_beaten, 2 ignore nulls) over runs as rivals_beaten_2,
+        lag(run_rivals_beaten, 3 ignore nulls) over runs as rivals_beaten_3,
+        lag(run_lengths, 1 ignore nulls) over runs as lengths_1,
+        lag(run_lengths, 2 ignore nulls) over runs as lengths_2,
+        lag(run_lengths, 3 ignore nulls) over runs as lengths_3,
+        lag(run_rpr, 1 ignore nulls) over runs as rpr_1,
+        lag(run_ts, 1 ignore nulls) over runs as ts_1
     from weighted_days
     window
         career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
         days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding),
         runs as (partition by horse_key order by race_date)
+),
+curves as (
+    select
+        horse_key,
+        race_date,
+        form_ewma,
+        form_ewma_30d,
+        form_ewma_365d,
+        case when form_runs_365d >= 3 then form_slope_per_day * 30 end as form_slope,
+        form_var,
+        case when ts_runs_365d >= 3 then ts_slope_per_day * 30 end as ts_slope,
+        form_best,
+        -- A lag knows no look-back of its own; the date beside it gives it that of the frames.
+        case when race_date - date_1 <= 1095 then nullif(rivals_beaten_1, -1) end as form_last,
+        case when race_date - date_2 <= 1095 then nullif(rivals_beaten_2, -1) end as form_last_2,
+        case when race_date - date_3 <= 1095 then nullif(rivals_beaten_3, -1) end as form_last_3,
+        cast(form_runs as integer) as form_runs,
+        cast(form_wins as integer) as form_wins,
+        form_wins / nullif(form_runs, 0) as form_win_rate,
+        form_places / nullif(form_runs, 0) as form_place_rate,
+        case when race_date - date_1 <= 1095 then won_1 end as won_last,
+        lengths_ewma,
+        lengths_best,
+        case when race_date - date_1 <= 1095 then nullif(lengths_1, -99) end as lengths_last,
+        case when race_date - date_2 <= 1095 then nullif(lengths_2, -99) end as lengths_last_2,
+        case when race_date - date_3 <= 1095 then nullif(lengths_3, -99) end as lengths_last_3,
+        case when race_date - date_1 <= 1095 then nullif(rpr_1, -1) end as rpr_last,
+        rpr_best,
+        case when race_date - date_1 <= 1095 then nullif(ts_1, -1) end as ts_last,
+        ts_best
+    from horse_windows
+    where race_date >= cast($start as date)
 )
 select
     entries.race_date, -- day of the race [date]
     entries.race_key, -- key of the race [key]
     entries.runner_key, -- key of the runner [key]
-    windows.form_ewma, -- time-weighted mean share of rivals beaten, half-life 90 days [share]
-    windows.form_ewma_30d, -- time-weighted mean share of rivals beaten, half-life 30 days [share]
-    windows.form_ewma_365d, -- time-weighted mean share of rivals beaten, half-life 365 days [share]
-    case when windows.form_runs_365d >= 3 then windows.form_slope_per_day * 30 end as form_slope, -- slope of the share of rivals beaten in 365 days; null under three runs [share per 30 days]
-    windows.form_var, -- variance of the share of rivals beaten in 365 days [share squared]
-    coalesce(case when windows.ts_runs >= 3 then windows.ts_slope_per_day * 30 end, speed.speed_figure_trend) as ts_trend, -- slope of the published speed rating in 365 days; that of our own speed figure where none is published [points per 30 days]
-    windows.form_best, -- best share of rivals beaten in 365 days [share]
-    windows.form_last, -- share of rivals beaten last time [share]
-    windows.form_last_2, -- share of rivals beaten two runs ago [share]
-    windows.form_last_3, -- share of rivals beaten three runs ago [share]
-    windows.form_mean_365d, -- mean share of rivals beaten in 365 days [share]
-    windows.form_win_ewma, -- time-weighted strike rate, half-life 365 days [wins per run]
-    windows.form_place_rate, -- share of runs in the first three in 1095 days [share]
-    windows.form_runs, -- runs in 1095 days [runs]
-    cast(windows.form_wins as bigint) as form_wins, -- wins in 1095 days; null without a run [wins]
-    windows.won_last, -- won last time [0/1]
-    windows.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, negative for a winner's margin, half-life 90 days [lengths]
-    windows.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs, negative for a winner's margin [lengths]
-    windows.lengths_last, -- lengths beaten last time, as over 8 furlongs, negative for a winner's margin [lengths]
-    windows.lengths_last_2, -- lengths beaten two runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
-    windows.lengths_last_3, -- lengths beaten three runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
-    windows.rpr_last, -- Racing Post Rating of the last run, an after-race rating [points]
-    windows.rpr_best, -- best Racing Post Rating in 365 days [points]
-    windows.ts_last, -- Topspeed of the last run, an after-race rating [points]
-    windows.ts_best -- best Topspeed in 365 days [points]
+    curves.form_ewma, -- time-weighted mean share of rivals beaten, half-life 90 days [share]
+    curves.form_ewma_30d, -- time-weighted mean share of rivals beaten, half-life 30 days [share]
+    curves.form_ewma_365d, -- time-weighted mean share of rivals beaten, half-life 365 days [share]
+    curves.form_slope, -- slope of the share of rivals beaten in 365 days; null under three runs [share per 30 days]
+    curves.form_var, -- variance of the share of rivals beaten in 365 days; null under two runs [share squared]
+    coalesce(curves.ts_slope, speed.speed_figure_trend) as ts_trend, -- slope of the published speed rating in 365 days; that of our own speed figure where none is published [points per 30 days]
+    curves.form_best, -- best share of rivals beaten in 365 days [share]
+    curves.form_last, -- share of rivals beaten last time [share]
+    curves.form_last_2, -- share of rivals beaten two runs ago [share]
+    curves.form_last_3, -- share of rivals beaten three runs ago [share]
+    curves.form_runs, -- runs in 1095 days [runs]
+    curves.form_wins, -- wins in 1095 days; null without a run [wins]
+    curves.form_win_rate, -- share of runs won in 1095 days; null without a run [share]
+    curves.form_place_rate, -- share of runs in the first three in 1095 days; null without a run [share]
+    curves.won_last, -- won last time [0/1]
+    curves.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, negative for a winner's margin, half-life 90 days [lengths]
+    curves.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs, negative for a winner's margin [lengths]
+    curves.lengths_last, -- lengths beaten last time, as over 8 furlongs, negative for a winner's margin [lengths]
+    curves.lengths_last_2, -- lengths beaten two runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
+    curves.lengths_last_3, -- lengths beaten three runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
+    curves.rpr_last, -- Racing Post Rating of the last run, an after-race rating [points]
+    curves.rpr_best, -- best Racing Post Rating in 365 days [points]
+    curves.ts_last, -- Topspeed of the last run, an after-race rating [points]
+    curves.ts_best -- best Topspeed in 365 days [points]
 from entries
-left join horse_windows as windows on windows.horse_key = entries.horse_key and windows.race_date = entries.race_date
+left join curves on curves.horse_key = entries.horse_key and curves.race_date = entries.race_date
 left join speed on speed.runner_key = entries.runner_key
 where entries.race_date >= cast($start as date)

@@ -76,22 +76,40 @@ horse_days as (
         pow(2, max(date_diff('day', date '2015-01-01', runs.race_date)) / 180.0) as weight_180d,
         max(runs.trainer_key) as trainer_key,
         max(runs.jockey_key) as jockey_key,
-        max(runs.headgear) as headgear,
-        max(runs.course_key) as course_key,
-        max(runs.surface) as surface,
-        max(runs.distance_furlongs) as distance_furlongs,
         max(jockey_windows.jockey_ability) as jockey_ability,
+        -- -1 and ? stand for an unknown value of a run, so that a lag over runs never steps back to an older run.
         max(case when runs.won is not null then runs.race_date end) as run_date,
-        max(case when runs.won is not null then runs.jockey_key end) as run_jockey_key,
-        max(case when runs.won is not null then runs.trainer_key end) as run_trainer_key,
-        max(case when runs.won is not null then runs.headgear end) as run_headgear,
+        max(case when runs.won is not null then coalesce(runs.jockey_key, -1) end) as run_jockey_key,
+        max(case when runs.won is not null then coalesce(runs.trainer_key, -1) end) as run_trainer_key,
+        max(case when runs.won is not null then coalesce(runs.headgear, '?') end) as run_headgear,
         max(case when runs.won is not null then runs.course_key end) as run_course_key,
-        max(case when runs.won is not null then runs.surface end) as run_surface,
-        max(case when runs.won is not null then runs.distance_furlongs end) as run_distance_furlongs,
-        max(case when runs.won is not null then jockey_windows.jockey_ability end) as run_jockey_ability
+        max(case when runs.won is not null then coalesce(runs.surface, '?') end) as run_surface,
+        max(case when runs.won is not null then coalesce(runs.distance_furlongs, -1) end) as run_distance_furlongs,
+        max(case when runs.won is not null then coalesce(jockey_windows.jockey_ability, -1) end) as run_jockey_ability
     from runs
     left join jockey_windows on jockey_windows.jockey_key = runs.jockey_key and jockey_windows.race_date = runs.race_date
     group by runs.horse_key, runs.race_date
+),
+horse_lags as (
+    select
+        horse_key,
+        race_date,
+        trainer_key,
+        jockey_key,
+        jockey_ability,
+        lag(run_date, 1 ignore nulls) over runs as last_date,
+        lag(run_jockey_key, 1 ignore nulls) over runs as last_jockey_key,
+        lag(run_trainer_key, 1 ignore nulls) over runs as last_trainer_key,
+        lag(run_headgear, 1 ignore nulls) over runs as last_headgear,
+        lag(run_course_key, 1 ignore nulls) over runs as last_course_key,
+        lag(run_surface, 1 ignore nulls) over runs as last_surface,
+        lag(run_distance_furlongs, 1 ignore nulls) over runs as last_distance_furlongs,
+        lag(run_jockey_ability, 1 ignore nulls) over runs as last_jockey_ability,
+        sum(case when run_jockey_ability >= 0 then run_jockey_ability * weight_180d end) over career / nullif(sum(case when run_jockey_ability >= 0 then weight_180d end) over career, 0) as past_jockey_ability
+    from horse_days
+    window
+        career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        runs as (partition by horse_key order by race_date)
 ),
 horse_windows as (
     select
@@ -99,22 +117,18 @@ horse_windows as (
         race_date,
         trainer_key,
         jockey_key,
-        headgear,
-        course_key,
-        surface,
-        distance_furlongs,
         jockey_ability,
-        last_value(run_date ignore nulls) over career as last_date,
-        last_value(run_jockey_key ignore nulls) over career as last_jockey_key,
-        last_value(run_trainer_key ignore nulls) over career as last_trainer_key,
-        last_value(run_headgear ignore nulls) over career as last_headgear,
-        last_value(run_course_key ignore nulls) over career as last_course_key,
-        last_value(run_surface ignore nulls) over career as last_surface,
-        last_value(run_distance_furlongs ignore nulls) over career as last_distance_furlongs,
-        last_value(run_jockey_ability ignore nulls) over career as last_jockey_ability,
-        sum(run_jockey_ability * weight_180d) over career / nullif(sum(case when run_jockey_ability is not null then weight_180d end) over career, 0) as past_jockey_ability
-    from horse_days
-    window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+        past_jockey_ability,
+        -- A lag knows no look-back of its own; the date beside it gives it that of the frames.
+        case when race_date - last_date <= 1095 then last_date end as last_date,
+        case when race_date - last_date <= 1095 then nullif(last_jockey_key, -1) end as last_jockey_key,
+        case when race_date - last_date <= 1095 then nullif(last_trainer_key, -1) end as last_trainer_key,
+        case when race_date - last_date <= 1095 then nullif(last_headgear, '?') end as last_headgear,
+        case when race_date - last_date <= 1095 then last_course_key end as last_course_key,
+        case when race_date - last_date <= 1095 then nullif(last_surface, '?') end as last_surface,
+        case when race_date - last_date <= 1095 then nullif(last_distance_furlongs, -1) end as last_distance_furlongs,
+        case when race_date - last_date <= 1095 then nullif(last_jockey_ability, -1) end as last_jockey_ability
+    from horse_lags
 ),
 trainer_days as (
     select

@@ -51,7 +51,6 @@ horse_days as (
         pow(2, max(date_diff('day', date '2015-01-01', entries.race_date)) / 240.0) as weight_240d,
         -- Against an even field, so that races of different size compare.
         avg(case when results.runner_key is not null then ln(closing_prices.market_probability * races.field_size) end) as market_strength,
-        avg(results.won - closing_prices.market_probability) as surprise,
         avg(case
             when races.field_size < 2 or closing_prices.market_probability is null or results.runner_key is null then null
             when results.position is null then 0
@@ -75,9 +74,6 @@ horse_windows as (
         sum(market_strength * weight_240d) over career / nullif(sum(case when market_strength is not null then weight_240d end) over career, 0) as market_strength_ewma_240d,
         last_value(market_strength ignore nulls) over career as market_strength_last,
         max(market_strength) over career as market_strength_best,
-        min(market_strength) over career as market_strength_worst,
-        last_value(surprise ignore nulls) over career as market_surprise_last,
-        last_value(case when rivals_beaten is not null then rivals_beaten - 1 / (1 + exp(-market_strength)) end ignore nulls) over career as market_beaten_last,
         sum((rivals_beaten - 1 / (1 + exp(-market_strength))) * weight_240d) over career / nullif(sum(case when rivals_beaten is not null then weight_240d end) over career, 0) as market_beaten_ewma,
         -- Three expected wins of a horse that runs to its price: a prior, not a fit.
         (sum(wins) over career + 3) / (sum(market_wins) over career + 3) as horse_ae,
@@ -94,10 +90,7 @@ select
     windows.market_strength_ewma_240d, -- the same, half-life 240 days [log ratio]
     windows.market_strength_last, -- log of the closing probability times field size last time [log ratio]
     windows.market_strength_best, -- highest in 1095 days [log ratio]
-    windows.market_strength_worst, -- lowest in 1095 days [log ratio]
-    windows.market_surprise_last, -- won less the closing probability last time [wins]
-    windows.market_beaten_last, -- share of rivals beaten less what the price let expect, last time [share]
-    windows.market_beaten_ewma, -- the same, time-weighted mean with half-life 240 days [share]
+    windows.market_beaten_ewma, -- time-weighted mean share of rivals beaten less what the price let expect, half-life 240 days [share]
     windows.horse_ae, -- the horse's wins against the closing market's expectation in 1095 days, shrunk to 1; null without a priced run [ratio]
     windows.steam_last, -- log of opening show over starting price last time; positive = backed; null without both [log ratio]
     windows.steam_mean -- mean of that in 1095 days [log ratio]

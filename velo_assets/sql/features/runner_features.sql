@@ -94,11 +94,10 @@ form_curves as (
         form_last,
         form_last_2,
         form_last_3,
-        form_mean_365d,
-        form_win_ewma,
-        form_place_rate,
         form_runs,
         form_wins,
+        form_win_rate,
+        form_place_rate,
         won_last,
         lengths_ewma,
         lengths_best,
@@ -161,10 +160,8 @@ suitability as (
         going_affinity,
         distance_affinity,
         course_runs,
-        course_wins,
         going_runs,
         distance_runs,
-        distance_wins,
         distance_from_best_furlongs,
         distance_mismatch_furlongs,
         going_mismatch
@@ -234,9 +231,6 @@ market_history as (
         market_strength_ewma_240d,
         market_strength_last,
         market_strength_best,
-        market_strength_worst,
-        market_surprise_last,
-        market_beaten_last,
         market_beaten_ewma,
         horse_ae,
         steam_last,
@@ -314,15 +308,12 @@ within_race as (
         form_ewma_30d_gap,
         form_ewma_30d_rank,
         form_ewma_z,
-        form_last_z,
         lengths_ewma_z,
         rpr_best_z,
         rpr_best_gap,
-        ts_best_z,
         speed_ewma_z,
         speed_ewma_gap,
         speed_best_z,
-        speed_best_rank,
         speed_last_z,
         market_strength_ewma_z,
         market_strength_ewma_gap,
@@ -334,16 +325,13 @@ within_race as (
         performance_best_gap_lb_z,
         jockey_rivals_beaten_90d_z,
         jockey_rivals_beaten_90d_gap,
-        jockey_rivals_beaten_90d_rank,
-        jockey_sr_90d_z,
         jockey_impact_365d_z,
         trainer_rivals_beaten_90d_z,
         trainer_impact_365d_z,
         jockey_upgrade_ewma_z,
         draw_rail_bias_z,
         layoff_days_z,
-        official_rating_z,
-        official_rating_rank
+        official_rating_z
     from features.within_race
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 )
@@ -405,17 +393,16 @@ select
     form_curves.form_ewma_30d, -- time-weighted mean share of rivals beaten, half-life 30 days [share]
     form_curves.form_ewma_365d, -- time-weighted mean share of rivals beaten, half-life 365 days [share]
     form_curves.form_slope, -- slope of the share of rivals beaten in 365 days; null under three runs [share per 30 days]
-    form_curves.form_var, -- variance of the share of rivals beaten in 365 days [share squared]
+    form_curves.form_var, -- variance of the share of rivals beaten in 365 days; null under two runs [share squared]
     form_curves.ts_trend, -- slope of the published speed rating in 365 days; that of our own speed figure where none is published [points per 30 days]
     form_curves.form_best, -- best share of rivals beaten in 365 days [share]
     form_curves.form_last, -- share of rivals beaten last time [share]
     form_curves.form_last_2, -- share of rivals beaten two runs ago [share]
     form_curves.form_last_3, -- share of rivals beaten three runs ago [share]
-    form_curves.form_mean_365d, -- mean share of rivals beaten in 365 days [share]
-    form_curves.form_win_ewma, -- time-weighted strike rate, half-life 365 days [wins per run]
-    form_curves.form_place_rate, -- share of runs in the first three in 1095 days [share]
     form_curves.form_runs, -- runs in 1095 days [runs]
     form_curves.form_wins, -- wins in 1095 days; null without a run [wins]
+    form_curves.form_win_rate, -- share of runs won in 1095 days; null without a run [share]
+    form_curves.form_place_rate, -- share of runs in the first three in 1095 days; null without a run [share]
     form_curves.won_last, -- won last time [0/1]
     form_curves.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, negative for a winner's margin, half-life 90 days [lengths]
     form_curves.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs, negative for a winner's margin [lengths]
@@ -426,7 +413,7 @@ select
     form_curves.rpr_best, -- best Racing Post Rating in 365 days [points]
     form_curves.ts_last, -- Topspeed of the last run, an after-race rating [points]
     form_curves.ts_best, -- best Topspeed in 365 days [points]
-    class_layoff.class_drop, -- class number today less that of the last run with one; positive = easier race today; null where races carry no class [classes]
+    class_layoff.class_drop, -- class number today less that of the last run; positive = easier race today; null where races carry no class [classes]
     class_layoff.classdrop_flag, -- drops in class today; null where the move is unknown [0/1]
     class_layoff.layoff_days, -- days since the last run; null without a run in 1095 days [days]
     class_layoff.layoff_penalty, -- 0 under 7 days off, linear to 1 at 90, then 1 more per 30 days up to 5; null without a run [points]
@@ -435,7 +422,7 @@ select
     class_layoff.or_delta, -- official rating today less that of the last run (Hong Kong: read off the weights) [points]
     class_layoff.handicap_mark, -- official rating, or the mark read off the weights of a Hong Kong handicap [points]
     class_layoff.mark_above_best_win, -- rating today less the highest the horse has won off in 1095 days; null without a win [points]
-    class_layoff.band_drop, -- top of the rating band of the last banded race less today's; positive = easier race today [points]
+    class_layoff.band_drop, -- top of the rating band of the last run less today's; positive = easier race today [points]
     class_layoff.best_class_drop, -- class number today less the best class won in 1095 days; null without a win [classes]
     class_layoff.career_days, -- days since the first run within 1095 days; null without a run [days]
     weight_rating.weight_lb, -- weight carried [lb]
@@ -460,10 +447,8 @@ select
     suitability.going_affinity, -- the same on this going [share]
     suitability.distance_affinity, -- the same in this distance band (to 6.4, 9.4, 13.4 furlongs, beyond) [share]
     suitability.course_runs, -- runs at this course and surface in 1095 days [runs]
-    suitability.course_wins, -- wins at this course and surface in 1095 days [wins]
     suitability.going_runs, -- runs on this going in 1095 days [runs]
     suitability.distance_runs, -- runs in this distance band in 1095 days [runs]
-    suitability.distance_wins, -- wins in this distance band in 1095 days [wins]
     suitability.distance_from_best_furlongs, -- distance today less the horse's mean distance weighted by performance [furlongs]
     suitability.distance_mismatch_furlongs, -- size of that difference [furlongs]
     suitability.going_mismatch, -- size of the difference between today's going index and the horse's mean weighted by performance [index]
@@ -503,10 +488,7 @@ select
     market_history.market_strength_ewma_240d, -- the same, half-life 240 days [log ratio]
     market_history.market_strength_last, -- log of the closing probability times field size last time [log ratio]
     market_history.market_strength_best, -- highest in 1095 days [log ratio]
-    market_history.market_strength_worst, -- lowest in 1095 days [log ratio]
-    market_history.market_surprise_last, -- won less the closing probability last time [wins]
-    market_history.market_beaten_last, -- share of rivals beaten less what the price let expect, last time [share]
-    market_history.market_beaten_ewma, -- the same, time-weighted mean with half-life 240 days [share]
+    market_history.market_beaten_ewma, -- time-weighted mean share of rivals beaten less what the price let expect, half-life 240 days [share]
     market_history.horse_ae, -- the horse's wins against the closing market's expectation in 1095 days, shrunk to 1; null without a priced run [ratio]
     market_history.steam_last, -- log of opening show over starting price last time; positive = backed; null without both [log ratio]
     market_history.steam_mean, -- mean of that in 1095 days [log ratio]
@@ -559,15 +541,12 @@ select
     within_race.form_ewma_30d_gap, -- form (half-life 30 days): value less the best of the race, 0 for the best [same unit]
     within_race.form_ewma_30d_rank, -- form (half-life 30 days): rank in the race, 1 = highest; ties share; null where unknown [rank]
     within_race.form_ewma_z, -- form (half-life 90 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.form_last_z, -- share of rivals beaten last time: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.lengths_ewma_z, -- lengths beaten (half-life 90 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.rpr_best_z, -- best Racing Post Rating of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.rpr_best_gap, -- best Racing Post Rating of 365 days: value less the best of the race, 0 for the best [same unit]
-    within_race.ts_best_z, -- best Topspeed of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.speed_ewma_z, -- speed figure (half-life 60 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.speed_ewma_gap, -- speed figure (half-life 60 days): value less the best of the race, 0 for the best [same unit]
     within_race.speed_best_z, -- best speed figure of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.speed_best_rank, -- best speed figure of 365 days: rank in the race, 1 = highest; ties share; null where unknown [rank]
     within_race.speed_last_z, -- last speed figure: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.market_strength_ewma_z, -- past market strength (half-life 45 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.market_strength_ewma_gap, -- past market strength (half-life 45 days): value less the best of the race, 0 for the best [same unit]
@@ -579,16 +558,13 @@ select
     within_race.performance_best_gap_lb_z, -- best mark run to less today's mark: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.jockey_rivals_beaten_90d_z, -- share of rivals the jockey beat in 90 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.jockey_rivals_beaten_90d_gap, -- share of rivals the jockey beat in 90 days: value less the best of the race, 0 for the best [same unit]
-    within_race.jockey_rivals_beaten_90d_rank, -- share of rivals the jockey beat in 90 days: rank in the race, 1 = highest; ties share; null where unknown [rank]
-    within_race.jockey_sr_90d_z, -- strike rate of the jockey: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.jockey_impact_365d_z, -- impact of the jockey in 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.trainer_rivals_beaten_90d_z, -- share of rivals the trainer's runners beat in 90 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.trainer_impact_365d_z, -- impact of the trainer in 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.jockey_upgrade_ewma_z, -- jockey upgrade: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.draw_rail_bias_z, -- draw bias: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.layoff_days_z, -- days since the last run: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.official_rating_z, -- official rating: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.official_rating_rank -- official rating: rank in the race, 1 = highest; ties share; null where unknown [rank]
+    within_race.official_rating_z -- official rating: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
 from entries
 left join trainer_velocity on trainer_velocity.runner_key = entries.runner_key
 left join jockey_velocity on jockey_velocity.runner_key = entries.runner_key

@@ -14,7 +14,7 @@ entries as (
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
-    select runner_key, won, position
+    select runner_key, position
     from core.results
     where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
 ),
@@ -44,7 +44,6 @@ runs as (
         races.going_index,
         races.distance_band,
         races.distance_furlongs,
-        results.won,
         case
             when results.runner_key is null or races.field_size < 2 then null
             when results.position is null then 0
@@ -64,7 +63,6 @@ horse_days as (
         any_value(distance_band) as distance_band,
         any_value(distance_furlongs) as distance_furlongs,
         avg(rivals_beaten) as rivals_beaten,
-        max(won) as won,
         -- Winning runs say most about a trip: the square of the share of rivals beaten.
         avg(rivals_beaten * rivals_beaten) as performance
     from runs
@@ -90,8 +88,7 @@ course_windows as (
         horse_key,
         race_date,
         count(rivals_beaten) over career as runs,
-        coalesce(sum(rivals_beaten) over career, 0) as rivals_beaten,
-        coalesce(sum(won) over career, 0) as wins
+        coalesce(sum(rivals_beaten) over career, 0) as rivals_beaten
     from horse_days
     window career as (partition by horse_key, course_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
 ),
@@ -109,8 +106,7 @@ distance_windows as (
         horse_key,
         race_date,
         count(rivals_beaten) over career as runs,
-        coalesce(sum(rivals_beaten) over career, 0) as rivals_beaten,
-        coalesce(sum(won) over career, 0) as wins
+        coalesce(sum(rivals_beaten) over career, 0) as rivals_beaten
     from horse_days
     window career as (partition by horse_key, distance_band order by race_date range between interval 1095 day preceding and interval 1 day preceding)
 ),
@@ -123,10 +119,8 @@ affinities as (
         case when horse_windows.going_group is not null then (going_windows.rivals_beaten - going_windows.runs * horse_windows.rivals_beaten) / (going_windows.runs + 4) end as going_affinity,
         case when horse_windows.distance_band is not null then (distance_windows.rivals_beaten - distance_windows.runs * horse_windows.rivals_beaten) / (distance_windows.runs + 4) end as distance_affinity,
         course_windows.runs as course_runs,
-        cast(course_windows.wins as bigint) as course_wins,
         case when horse_windows.going_group is not null then going_windows.runs end as going_runs,
         case when horse_windows.distance_band is not null then distance_windows.runs end as distance_runs,
-        case when horse_windows.distance_band is not null then cast(distance_windows.wins as bigint) end as distance_wins,
         horse_windows.distance_furlongs - horse_windows.best_distance_furlongs as distance_from_best_furlongs,
         abs(horse_windows.distance_furlongs - horse_windows.best_distance_furlongs) as distance_mismatch_furlongs,
         abs(horse_windows.going_index - horse_windows.best_going_index) as going_mismatch
@@ -144,10 +138,8 @@ select
     affinities.going_affinity, -- the same on this going [share]
     affinities.distance_affinity, -- the same in this distance band (to 6.4, 9.4, 13.4 furlongs, beyond) [share]
     affinities.course_runs, -- runs at this course and surface in 1095 days [runs]
-    affinities.course_wins, -- wins at this course and surface in 1095 days [wins]
     affinities.going_runs, -- runs on this going in 1095 days [runs]
     affinities.distance_runs, -- runs in this distance band in 1095 days [runs]
-    affinities.distance_wins, -- wins in this distance band in 1095 days [wins]
     affinities.distance_from_best_furlongs, -- distance today less the horse's mean distance weighted by performance [furlongs]
     affinities.distance_mismatch_furlongs, -- size of that difference [furlongs]
     affinities.going_mismatch -- size of the difference between today's going index and the horse's mean weighted by performance [index]

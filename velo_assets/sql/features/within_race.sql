@@ -12,10 +12,8 @@ form_curves as (
         runner_key,
         form_ewma_30d,
         form_ewma,
-        form_last,
         lengths_ewma,
-        rpr_best,
-        ts_best
+        rpr_best
     from features.form_curves
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
@@ -49,7 +47,6 @@ jockey_velocity as (
     select
         runner_key,
         jockey_rivals_beaten_90d,
-        jockey_sr_90d,
         jockey_impact_365d
     from features.jockey_velocity
     where race_date >= cast($start as date) and race_date <= cast($end as date)
@@ -97,10 +94,8 @@ runner_values as (
         entries.runner_key,
         form_curves.form_ewma_30d,
         form_curves.form_ewma,
-        form_curves.form_last,
         form_curves.lengths_ewma,
         form_curves.rpr_best,
-        form_curves.ts_best,
         speed_figures.speed_ewma,
         speed_figures.speed_best,
         speed_figures.speed_last,
@@ -110,7 +105,6 @@ runner_values as (
         collateral_form.performance_gap_lb,
         collateral_form.performance_best_gap_lb,
         jockey_velocity.jockey_rivals_beaten_90d,
-        jockey_velocity.jockey_sr_90d,
         jockey_velocity.jockey_impact_365d,
         trainer_velocity.trainer_rivals_beaten_90d,
         trainer_velocity.trainer_impact_365d,
@@ -138,15 +132,11 @@ fields as (
         max(form_ewma_30d) as form_ewma_30d_best,
         avg(form_ewma) as form_ewma_mean,
         stddev_pop(form_ewma) as form_ewma_spread,
-        avg(form_last) as form_last_mean,
-        stddev_pop(form_last) as form_last_spread,
         avg(lengths_ewma) as lengths_ewma_mean,
         stddev_pop(lengths_ewma) as lengths_ewma_spread,
         avg(rpr_best) as rpr_best_mean,
         stddev_pop(rpr_best) as rpr_best_spread,
         max(rpr_best) as rpr_best_best,
-        avg(ts_best) as ts_best_mean,
-        stddev_pop(ts_best) as ts_best_spread,
         avg(speed_ewma) as speed_ewma_mean,
         stddev_pop(speed_ewma) as speed_ewma_spread,
         max(speed_ewma) as speed_ewma_best,
@@ -169,8 +159,6 @@ fields as (
         avg(jockey_rivals_beaten_90d) as jockey_rivals_beaten_90d_mean,
         stddev_pop(jockey_rivals_beaten_90d) as jockey_rivals_beaten_90d_spread,
         max(jockey_rivals_beaten_90d) as jockey_rivals_beaten_90d_best,
-        avg(jockey_sr_90d) as jockey_sr_90d_mean,
-        stddev_pop(jockey_sr_90d) as jockey_sr_90d_spread,
         avg(jockey_impact_365d) as jockey_impact_365d_mean,
         stddev_pop(jockey_impact_365d) as jockey_impact_365d_spread,
         avg(trainer_rivals_beaten_90d) as trainer_rivals_beaten_90d_mean,
@@ -195,10 +183,8 @@ ranked_values as (
         runner_key,
         form_ewma_30d,
         form_ewma,
-        form_last,
         lengths_ewma,
         rpr_best,
-        ts_best,
         speed_ewma,
         speed_best,
         speed_last,
@@ -208,7 +194,6 @@ ranked_values as (
         performance_gap_lb,
         performance_best_gap_lb,
         jockey_rivals_beaten_90d,
-        jockey_sr_90d,
         jockey_impact_365d,
         trainer_rivals_beaten_90d,
         trainer_impact_365d,
@@ -217,10 +202,7 @@ ranked_values as (
         layoff_days,
         official_rating,
         case when form_ewma_30d is not null then rank() over (partition by race_key order by form_ewma_30d desc nulls last) end as form_ewma_30d_rank,
-        case when speed_best is not null then rank() over (partition by race_key order by speed_best desc nulls last) end as speed_best_rank,
-        case when market_strength_ewma is not null then rank() over (partition by race_key order by market_strength_ewma desc nulls last) end as market_strength_ewma_rank,
-        case when jockey_rivals_beaten_90d is not null then rank() over (partition by race_key order by jockey_rivals_beaten_90d desc nulls last) end as jockey_rivals_beaten_90d_rank,
-        case when official_rating is not null then rank() over (partition by race_key order by official_rating desc nulls last) end as official_rating_rank
+        case when market_strength_ewma is not null then rank() over (partition by race_key order by market_strength_ewma desc nulls last) end as market_strength_ewma_rank
     from runner_values
 )
 select
@@ -231,15 +213,12 @@ select
     ranked_values.form_ewma_30d - fields.form_ewma_30d_best as form_ewma_30d_gap, -- form (half-life 30 days): value less the best of the race, 0 for the best [same unit]
     ranked_values.form_ewma_30d_rank, -- form (half-life 30 days): rank in the race, 1 = highest; ties share; null where unknown [rank]
     (ranked_values.form_ewma - fields.form_ewma_mean) / nullif(fields.form_ewma_spread, 0) as form_ewma_z, -- form (half-life 90 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    (ranked_values.form_last - fields.form_last_mean) / nullif(fields.form_last_spread, 0) as form_last_z, -- share of rivals beaten last time: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.lengths_ewma - fields.lengths_ewma_mean) / nullif(fields.lengths_ewma_spread, 0) as lengths_ewma_z, -- lengths beaten (half-life 90 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.rpr_best - fields.rpr_best_mean) / nullif(fields.rpr_best_spread, 0) as rpr_best_z, -- best Racing Post Rating of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     ranked_values.rpr_best - fields.rpr_best_best as rpr_best_gap, -- best Racing Post Rating of 365 days: value less the best of the race, 0 for the best [same unit]
-    (ranked_values.ts_best - fields.ts_best_mean) / nullif(fields.ts_best_spread, 0) as ts_best_z, -- best Topspeed of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.speed_ewma - fields.speed_ewma_mean) / nullif(fields.speed_ewma_spread, 0) as speed_ewma_z, -- speed figure (half-life 60 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     ranked_values.speed_ewma - fields.speed_ewma_best as speed_ewma_gap, -- speed figure (half-life 60 days): value less the best of the race, 0 for the best [same unit]
     (ranked_values.speed_best - fields.speed_best_mean) / nullif(fields.speed_best_spread, 0) as speed_best_z, -- best speed figure of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    ranked_values.speed_best_rank, -- best speed figure of 365 days: rank in the race, 1 = highest; ties share; null where unknown [rank]
     (ranked_values.speed_last - fields.speed_last_mean) / nullif(fields.speed_last_spread, 0) as speed_last_z, -- last speed figure: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.market_strength_ewma - fields.market_strength_ewma_mean) / nullif(fields.market_strength_ewma_spread, 0) as market_strength_ewma_z, -- past market strength (half-life 45 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     ranked_values.market_strength_ewma - fields.market_strength_ewma_best as market_strength_ewma_gap, -- past market strength (half-life 45 days): value less the best of the race, 0 for the best [same unit]
@@ -251,15 +230,12 @@ select
     (ranked_values.performance_best_gap_lb - fields.performance_best_gap_lb_mean) / nullif(fields.performance_best_gap_lb_spread, 0) as performance_best_gap_lb_z, -- best mark run to less today's mark: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.jockey_rivals_beaten_90d - fields.jockey_rivals_beaten_90d_mean) / nullif(fields.jockey_rivals_beaten_90d_spread, 0) as jockey_rivals_beaten_90d_z, -- share of rivals the jockey beat in 90 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     ranked_values.jockey_rivals_beaten_90d - fields.jockey_rivals_beaten_90d_best as jockey_rivals_beaten_90d_gap, -- share of rivals the jockey beat in 90 days: value less the best of the race, 0 for the best [same unit]
-    ranked_values.jockey_rivals_beaten_90d_rank, -- share of rivals the jockey beat in 90 days: rank in the race, 1 = highest; ties share; null where unknown [rank]
-    (ranked_values.jockey_sr_90d - fields.jockey_sr_90d_mean) / nullif(fields.jockey_sr_90d_spread, 0) as jockey_sr_90d_z, -- strike rate of the jockey: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.jockey_impact_365d - fields.jockey_impact_365d_mean) / nullif(fields.jockey_impact_365d_spread, 0) as jockey_impact_365d_z, -- impact of the jockey in 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.trainer_rivals_beaten_90d - fields.trainer_rivals_beaten_90d_mean) / nullif(fields.trainer_rivals_beaten_90d_spread, 0) as trainer_rivals_beaten_90d_z, -- share of rivals the trainer's runners beat in 90 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.trainer_impact_365d - fields.trainer_impact_365d_mean) / nullif(fields.trainer_impact_365d_spread, 0) as trainer_impact_365d_z, -- impact of the trainer in 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.jockey_upgrade_ewma - fields.jockey_upgrade_ewma_mean) / nullif(fields.jockey_upgrade_ewma_spread, 0) as jockey_upgrade_ewma_z, -- jockey upgrade: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.draw_rail_bias - fields.draw_rail_bias_mean) / nullif(fields.draw_rail_bias_spread, 0) as draw_rail_bias_z, -- draw bias: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.layoff_days - fields.layoff_days_mean) / nullif(fields.layoff_days_spread, 0) as layoff_days_z, -- days since the last run: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    (ranked_values.official_rating - fields.official_rating_mean) / nullif(fields.official_rating_spread, 0) as official_rating_z, -- official rating: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    ranked_values.official_rating_rank -- official rating: rank in the race, 1 = highest; ties share; null where unknown [rank]
+    (ranked_values.official_rating - fields.official_rating_mean) / nullif(fields.official_rating_spread, 0) as official_rating_z -- official rating: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
 from ranked_values
 left join fields on fields.race_key = ranked_values.race_key
