@@ -540,15 +540,16 @@ def _compared(
                     copy.show(upstream)
         for day in dates:
             runners = only(copy, day) if only else None
+            end = day + timedelta(days=AFTERMATH_DAYS) if planted else day
             if planted:
                 for source in (*ENTRY_TABLES, *POST_RACE_TABLES):
                     copy.show(source)
-                copy.build_all(built, day, day + timedelta(days=AFTERMATH_DAYS), planted)
+                copy.build_all(built, day, end, planted)
                 expected = {table: _day_rows(copy, table, day, real=False) for table in wanted}
             else:
                 expected = {table: _day_rows(copy, table, day, real=True) for table in wanted}
             alter(copy, day)
-            copy.build_all(built, day, day, planted)
+            copy.build_all(built, day, end, planted)
             for table in wanted:
                 found = _day_rows(copy, table, day, real=False)
                 rows += found.height

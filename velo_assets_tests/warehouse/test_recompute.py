@@ -66,6 +66,12 @@ def test_every_check_sees_the_own_result(
     assert str(a_day) in result.differences[0]
 
 
+def test_sql_without_a_leak_is_not_accused(small_warehouse: duckdb.DuckDBPyConnection, a_day: date) -> None:
+    texts = {FORM: load_table(FORM).text}
+    for check in (time_travel, same_day):
+        assert check(small_warehouse, [a_day], (FORM,), texts=texts, rebuild_upstream=False).passed
+
+
 def test_the_warehouse_is_left_as_it_was(small_warehouse: duckdb.DuckDBPyConnection) -> None:
     databases = "select database_name from duckdb_databases() order by 1"
     before = small_warehouse.sql(databases).fetchall()
