@@ -128,11 +128,14 @@ def _run_chain(root: DataRoot, *, to: str, years: tuple[int, int] | None) -> Non
 
 def _tell_landing(root: DataRoot) -> None:
     from velo_assets.warehouse.connection import Warehouse
+    from velo_assets.warehouse.query import row_of
 
     with Warehouse(root.warehouse).read("velo: landing summary") as connection:
-        files, rows, rejected = connection.execute(
-            "select count(*), coalesce(sum(rows), 0), coalesce(sum(rejected_rows), 0) from landing.manifest"
-        ).fetchone() or (0, 0, 0)
+        files, rows, rejected = row_of(
+            connection,
+            "select count(*), coalesce(sum(rows), 0), coalesce(sum(rejected_rows), 0) from landing.manifest "
+            "where status = 'live'",
+        )
         refused = connection.execute("select file, error from landing.manifest where status = 'refused'").fetchall()
     typer.echo(f"Landed: {files} files, {rows:,} rows, {rejected:,} rows rejected (landing.rejects says why).")
     for file, error in refused:

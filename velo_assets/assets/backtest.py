@@ -15,6 +15,7 @@ from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.settings import DECISION_PRICE
 from velo_assets.warehouse.build import Built, describe, replace_table, transaction
+from velo_assets.warehouse.query import row_of
 from velo_assets.warehouse.sql_table import Column
 
 if TYPE_CHECKING:
@@ -67,15 +68,16 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
 
     with warehouse.get_connection() as connection:
         predictions = read_predictions(connection, DECISION_PRICE.kind)
-        models = connection.execute(
-            "select coalesce(string_agg(distinct model_hash, ',' order by model_hash), '') from backtest.walk_forward"
-        ).fetchone()
+        (models,) = row_of(
+            connection,
+            "select coalesce(string_agg(distinct model_hash, ',' order by model_hash), '') from backtest.walk_forward",
+        )
     able, skipped = runnable(load_strategies(), predictions)
     for strategy, reason in skipped.items():
         context.log.warning(f"strategy {strategy} was not run: {reason}")
     with warehouse.get_connection() as connection:
         rows = _write_ledgers(connection, ledgers(predictions, able))
-        trials = record_trials(connection, data_fingerprint(predictions), able, str(models[0]) if models else "")
+        trials = record_trials(connection, data_fingerprint(predictions), able, str(models))
         record(connection, context, None, rows)
         built = Built("backtest/bets", rows, describe(connection, "backtest/bets"))
     return dg.MaterializeResult(

@@ -10,6 +10,7 @@ from velo_assets.assets.dress import asset_key
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.warehouse.build import describe
+from velo_assets.warehouse.query import row_of
 
 DESCRIPTIONS = {
     "raceform": "Race results in any generation of the raceform layout, raw text with race date and keys.",
@@ -67,14 +68,14 @@ def landing(
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, kind: str) -> dict[str, Any]:
-    rows = connection.execute(f"select count(*) from landing.{kind}").fetchone()
+    (rows,) = row_of(connection, f"select count(*) from landing.{kind}")
     reasons = connection.execute(
         "select reason, severity, count(*) from landing.rejects join landing.manifest using (file, sha256) "
         "where kind = ? and status = 'live' group by all order by 3 desc",
         [kind],
     ).fetchall()
     metadata: dict[str, Any] = {
-        "dagster/row_count": int(rows[0]) if rows else 0,
+        "dagster/row_count": int(rows),
         "dagster/table_name": f"landing.{kind}",
         "dagster/column_schema": dg.TableSchema(
             columns=[dg.TableColumn(name, type_) for name, type_ in describe(connection, f"landing/{kind}")]

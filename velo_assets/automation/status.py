@@ -12,6 +12,7 @@ import dagster as dg
 from velo_assets.settings import LAYERS, DataRoot
 from velo_assets.warehouse.build import table_exists
 from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.query import row_of
 
 RUNS_SHOWN = 5
 
@@ -42,31 +43,28 @@ def _warehouse_lines(root: DataRoot) -> list[str]:
     lines = []
     with Warehouse(root.warehouse).read("velo status") as connection:
         if table_exists(connection, "landing/manifest"):
-            row = connection.execute(
+            row = row_of(
+                connection,
                 "select count(*) filter (status = 'live'), count(*) filter (status = 'refused'), "
                 "coalesce(sum(rows) filter (status = 'live'), 0), "
-                "coalesce(sum(rejected_rows) filter (status = 'live'), 0), max(landed_at) from landing.manifest"
-            ).fetchone()
-            assert row is not None
+                "coalesce(sum(rejected_rows) filter (status = 'live'), 0), max(landed_at) from landing.manifest",
+            )
             live, refused, rows, rejected, landed_at = row
             lines.append(
                 f"Landed      {live} files, {rows:,} rows, {rejected:,} rejected, {refused} files refused; "
                 f"last {landed_at:%Y-%m-%d %H:%M}"
             )
         if table_exists(connection, "core/results"):
-            row = connection.execute("select min(race_date), max(race_date) from core.results").fetchone()
-            upcoming = connection.execute(
-                "select count(*), min(race_date) from core.races where stage = 'card'"
-            ).fetchone()
-            assert row is not None
-            assert upcoming is not None
+            row = row_of(connection, "select min(race_date), max(race_date) from core.results")
+            upcoming = row_of(connection, "select count(*), min(race_date) from core.races where stage = 'card'")
             lines.append(f"Results     {row[0]} to {row[1]}")
             if upcoming[0]:
                 lines.append(f"Cards       {upcoming[0]} races without a result, from {upcoming[1]}")
         if table_exists(connection, "meta/builds"):
-            builds = connection.execute(
+            builds = row_of(
+                connection,
                 "select split_part(name, '/', 1), count(distinct name), min(year) filter (year > 0), max(year), "
-                "max(built_at) from meta.builds group by 1"
+                "max(built_at) from meta.builds group by 1",
             ).fetchall()
             by_layer = {row[0]: row for row in builds}
             for layer in LAYERS:
@@ -77,7 +75,7 @@ def _warehouse_lines(root: DataRoot) -> list[str]:
         if table_exists(connection, "monitoring/retrain_decision"):
             decision = connection.execute(
                 "select decided_at, retrain, reason from monitoring.retrain_decision order by decided_at desc limit 1"
-            ).fetchone()
+            )
             if decision:
                 word = "retrain" if decision[1] else "keep the champion"
                 lines.append(f"Retraining  {decision[0]:%Y-%m-%d}: {word}; {decision[2]}")
@@ -99,7 +97,7 @@ def _model_lines(root: DataRoot) -> list[str]:
             lines.append(f"{title:<12}none")
             continue
         gate = model.decision or {}
-        verdict = {True: "passed the gate", False: "refused by the gate"}.get(gate.get("passed"), "not yet judged")  # type: ignore[call-overload]
+        verdict = {True: "passed the gate", False: "refused by the gate"}.get(gate.get("promoted"), "not yet judged")  # type: ignore[call-overload]
         lines.append(f"{title:<12}{model.label}, {verdict}")
     return lines
 

@@ -27,7 +27,7 @@ from velo_assets.modelling.promotion import (
     pooled_auc,
 )
 from velo_assets.modelling.races import Races
-from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.query import frame_of, row_of
 
 SHIPPABLE = ("blend", "experts")
 """Recipes that may be shipped: both read the market and correct it."""
@@ -54,8 +54,8 @@ def read_predictions(connection: duckdb.DuckDBPyConnection, price_kind: str) -> 
     Returns:
         See `betting.predictions.wide_predictions`; besides, the tag columns of the feature matrix and `steam_today`.
     """
-    span = connection.execute("select min(race_date), max(race_date) from backtest.walk_forward").fetchone()
-    window = {"first": span[0], "last": span[1]} if span else {}
+    first, last = row_of(connection, "select min(race_date), max(race_date) from backtest.walk_forward")
+    window = {"first": first, "last": last}
     frame = wide_predictions(
         frame_of(connection, "select * from backtest.walk_forward"),
         frame_of(
@@ -74,7 +74,7 @@ def read_predictions(connection: duckdb.DuckDBPyConnection, price_kind: str) -> 
             "select runner_key, horse, jockey, trainer from core.entries where race_date between $first and $last",
             window,
         ),
-        modules=_modules(connection, window, price_kind),
+        modules=_modules(connection, window),
         bsp=_bsp(connection, window),
     )
     tags = frame_of(connection, _TAG_QUERY, {**window, "kind": price_kind})
@@ -194,23 +194,18 @@ def _roi(bets: pl.DataFrame) -> Interval | None:
     return roi_interval(bets["profit"].to_numpy(), bets["stake"].to_numpy(), bets["race_date"].to_numpy())
 
 
-def _modules(connection: duckdb.DuckDBPyConnection, window: Mapping[str, object], price_kind: str) -> pl.DataFrame:
-    """Log-odds offsets of SQPE, TIE and NDS against the market."""
+def _modules(connection: duckdb.DuckDBPyConnection, window: Mapping[str, object]) -> pl.DataFrame:
+    """Log-odds offsets of TIE and NDS against the market."""
     return frame_of(
         connection,
         """
-        select fundamental.runner_key,
-            fundamental.score - ln(probabilities.probability) as sqpe,
-            intent."offset" as tie,
-            disruption."offset" as nds
+        select fundamental.runner_key, intent."offset" as tie_offset, disruption."offset" as nds_offset
         from models.fundamental
-        left join market.probabilities
-            on probabilities.runner_key = fundamental.runner_key and probabilities.price_kind = $kind
         left join models.intent on intent.runner_key = fundamental.runner_key
         left join models.disruption on disruption.runner_key = fundamental.runner_key
         where fundamental.race_date between $first and $last
         """,
-        {**window, "kind": price_kind},
+        window,
     )
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from velo_assets.betting.strategies import Strategy
+from velo_assets.warehouse.build import table_exists
+from velo_assets.warehouse.query import row_of
 
 CREATE = """
 create table if not exists backtest.trials (
@@ -84,12 +86,7 @@ def record_trials(
 
 def count_trials(connection: duckdb.DuckDBPyConnection, fingerprint: str) -> int:
     """Number of variants ever run on the data with this fingerprint; 0 when none was."""
-    exists = connection.execute(
-        "select count(*) from information_schema.tables where table_schema = 'backtest' and table_name = 'trials'"
-    ).fetchone()
-    if not exists or not exists[0]:
+    if not table_exists(connection, "backtest/trials"):
         return 0
-    row = connection.execute(
-        "select count(*) from backtest.trials where data_fingerprint = ?", [fingerprint]
-    ).fetchone()
-    return int(row[0]) if row else 0
+    query = "select count(*) from backtest.trials where data_fingerprint = ?"
+    return int(row_of(connection, query, [fingerprint])[0])

@@ -6,6 +6,8 @@ import dagster as dg
 
 from velo_assets.assets.dress import asset_key
 from velo_assets.resources.data import WarehouseResource
+from velo_assets.warehouse.builds import forget_build
+from velo_assets.warehouse.query import row_of
 
 UNIQUE_KEYS = {
     "core/races": "race_key",
@@ -56,12 +58,15 @@ def _unique(name: str, key: str) -> dg.AssetChecksDefinition:
     def unique_key(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         nulls = " or ".join(f"{column.strip()} is null" for column in key.split(","))
         with warehouse.get_connection() as connection:
-            row = connection.execute(
+            row = row_of(
+                connection,
                 f"select (select count(*) from {relation}), "
                 f"(select count(*) from (select distinct {key} from {relation})), "
-                f"(select count(*) from {relation} where {nulls})"
-            ).fetchone()
-        rows, keys, missing = row or (0, 0, 0)
+                f"(select count(*) from {relation} where {nulls})",
+            )
+            rows, keys, missing = row
+            if rows != keys or missing:
+                forget_build(connection, name)
         return dg.AssetCheckResult(
             passed=rows == keys and not missing,
             metadata={"rows": rows, "keys": keys, "null_keys": missing},
@@ -82,7 +87,8 @@ def _sums_to_one(name: str, column: str, group: str) -> dg.AssetChecksDefinition
     )
     def probabilities_sum_to_1(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         with warehouse.get_connection() as connection:
-            row = connection.execute(
+            row = row_of(
+                connection,
                 f"""
                 with races as (
                     select {group}, count(*) as runners, count({column}) as priced, sum({column}) as total,
@@ -92,9 +98,11 @@ def _sums_to_one(name: str, column: str, group: str) -> dg.AssetChecksDefinition
                 select count(*), count(*) filter (where priced > 0),
                     count(*) filter (where priced > 0 and (priced < runners or abs(total - 1) > 1e-6 or least < 0))
                 from races
-                """
-            ).fetchone()
-        races, priced, wrong = row or (0, 0, 0)
+                """,
+            )
+            races, priced, wrong = row
+            if wrong:
+                forget_build(connection, name)
         return dg.AssetCheckResult(
             passed=not wrong,
             metadata={"races": races, "races_with_probabilities": priced, "races_wrong": wrong},
@@ -112,7 +120,8 @@ def _races_settle() -> dg.AssetChecksDefinition:
     )
     def one_winner_or_dead_heat(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         with warehouse.get_connection() as connection:
-            row = connection.execute(
+            row = row_of(
+                connection,
                 """
                 with races as (
                     select race_key, sum(win_share) as share, sum(won) as winners from core.results group by race_key
@@ -120,9 +129,9 @@ def _races_settle() -> dg.AssetChecksDefinition:
                 select count(*), count(*) filter (where winners > 1), count(*) filter (where share = 0),
                     count(*) filter (where share > 0 and abs(share - 1) > 1e-6)
                 from races
-                """
-            ).fetchone()
-        races, dead_heats, without, wrong = row or (0, 0, 0, 0)
+                """,
+            )
+        races, dead_heats, without, wrong = row
         return dg.AssetCheckResult(
             passed=not wrong and without <= UNSETTLED_CEILING * max(races, 1),
             metadata={"races": races, "dead_heats": dead_heats, "without_winner": without, "wrong_shares": wrong},
@@ -140,15 +149,16 @@ def _reject_ceiling() -> dg.AssetChecksDefinition:
     )
     def rejects_under_ceiling(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         with warehouse.get_connection() as connection:
-            total = connection.execute(
+            total = row_of(
+                connection,
                 "select coalesce(sum(rows + rejected_rows), 0), coalesce(sum(rejected_rows), 0) "
-                "from landing.manifest where status = 'live' and kind = 'raceform'"
-            ).fetchone()
+                "from landing.manifest where status = 'live' and kind = 'raceform'",
+            )
             reasons: Iterable[tuple[str, int]] = connection.execute(
                 "select reason, count(*) from landing.rejects join landing.manifest using (file, sha256) "
                 "where kind = 'raceform' and status = 'live' group by 1 order by 2 desc"
             ).fetchall()
-        rows, rejected = total or (0, 0)
+        rows, rejected = total
         return dg.AssetCheckResult(
             passed=rejected <= REJECT_CEILING * max(rows, 1),
             severity=dg.AssetCheckSeverity.WARN,

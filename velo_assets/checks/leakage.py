@@ -4,6 +4,7 @@ import dagster as dg
 
 from velo_assets.assets.dress import asset_key
 from velo_assets.resources.data import WarehouseResource
+from velo_assets.warehouse.builds import forget_build
 from velo_assets.warehouse.sql_table import SqlTable, all_tables
 
 SAMPLED_DAYS = 1
@@ -21,12 +22,15 @@ def _lint(table: SqlTable) -> dg.AssetChecksDefinition:
         asset=asset_key(table.name),
         name="leak_lint",
         blocking=True,
-        description="Static proof: every path from a result, price or sectional to this table ends before the race day.",
+        description="Static proof: every path from a result, price or sectional ends before the race day.",
     )
-    def leak_lint() -> dg.AssetCheckResult:
+    def leak_lint(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         from velo_assets.warehouse.lint import lint_sql
 
         findings = lint_sql(table.text, table.path)
+        if findings:
+            with warehouse.get_connection() as connection:
+                forget_build(connection, table.name)
         return dg.AssetCheckResult(
             passed=not findings,
             metadata={"findings": dg.MetadataValue.md("\n".join(f"- {finding}" for finding in findings) or "none")},
@@ -44,10 +48,12 @@ def _recomputation(table: SqlTable) -> dg.AssetChecksDefinition:
         description="A sampled day rebuilt from data cut at that day equals what is stored (dynamic proof, T1).",
     )
     def time_travel(warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        from velo_assets.warehouse.recompute import sampled_recomputation
+        from velo_assets.warehouse.recompute import sample_dates, sampled_recomputation
 
         with warehouse.get_connection() as connection:
-            result = sampled_recomputation(connection, table.name, count=SAMPLED_DAYS)
+            result = sampled_recomputation(connection, table.name, sample_dates(connection, SAMPLED_DAYS))
+            if not result.passed:
+                forget_build(connection, table.name)
         return dg.AssetCheckResult(
             passed=result.passed,
             metadata={"rows_compared": result.rows, "differences": dg.MetadataValue.json(list(result.differences))},

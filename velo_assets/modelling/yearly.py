@@ -170,8 +170,10 @@ def _offset_folds(
         coefficients = common(model).coefficients()
         metrics: dict[str, float | None] = {}
         for row in coefficients.iter_rows(named=True):
-            metrics[row["signal"]] = row["coefficient"]
-            metrics[f"{row['signal']}_se"] = row["standard_error"]
+            # MLflow takes no brackets in a metric's name.
+            name = row["signal"].replace("(", " ").replace(")", "")
+            metrics[name] = row["coefficient"]
+            metrics[f"{name}_se"] = row["standard_error"]
         outcomes.append(
             FoldOutcome(
                 fold,

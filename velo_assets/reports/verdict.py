@@ -22,7 +22,7 @@ from velo_assets.settings import DataRoot, DecisionPrice
 from velo_assets.simulation.marker import data_kind
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.null_policy import family_null_rate, null_rates
-from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.query import frame_of, row_of
 from velo_assets.warehouse.sql_table import all_tables
 
 KEPT_RUNS = 20
@@ -136,12 +136,12 @@ def write_verdict(
 
 
 def _facts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    row = connection.execute(
+    row = row_of(
+        connection,
         "select (select count(*) from landing.manifest where status = 'live' and kind = 'raceform'), "
         "(select count(*) from core.entries), "
-        "(select count(*) from core.results where race_date < (select max(cutoff) from backtest.walk_forward))"
-    ).fetchone()
-    assert row is not None
+        "(select count(*) from core.results where race_date < (select max(cutoff) from backtest.walk_forward))",
+    )
     return {"files": int(row[0]), "runners": int(row[1]), "training_rows": int(row[2])}
 
 

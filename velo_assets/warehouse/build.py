@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from velo_assets.warehouse.query import row_of
 from velo_assets.warehouse.sql_table import Column, SqlTable, load_table
 
 if TYPE_CHECKING:
@@ -123,10 +124,12 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def table_exists(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Whether `schema/table` exists as a table or view."""
     schema, table = _split(name)
-    row = connection.execute(
-        "select count(*) from information_schema.tables where table_schema = ? and table_name = ?", [schema, table]
-    ).fetchone()
-    return bool(row and row[0])
+    (count,) = row_of(
+        connection,
+        "select count(*) from information_schema.tables where table_schema = ? and table_name = ?",
+        [schema, table],
+    )
+    return bool(count)
 
 
 def describe(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[tuple[str, str], ...]:
@@ -167,9 +170,9 @@ def _swap_window(connection: duckdb.DuckDBPyConnection, name: str, start: date, 
     # Ordered by date so that row groups prune for every later window.
     order = ", ".join(key for key in ("race_date", "race_key") if key in dict(describe(connection, name)))
     connection.execute(f"insert into {schema}.{table} by name select * from window_rows order by {order}")
-    row = connection.execute("select count(*) from window_rows").fetchone()
+    (rows,) = row_of(connection, "select count(*) from window_rows")
     connection.execute("drop table window_rows")
-    return Built(name, int(row[0]) if row else 0, describe(connection, name))
+    return Built(name, int(rows), describe(connection, name))
 
 
 def _evolve(connection: duckdb.DuckDBPyConnection, name: str) -> None:

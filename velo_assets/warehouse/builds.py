@@ -77,6 +77,12 @@ def record_build(
         )
 
 
+def forget_build(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Strike an asset from the records, because a blocking check refused it: the next run builds and checks it anew."""
+    ensure_builds(connection)
+    connection.execute("delete from meta.builds where name = ?", [name])
+
+
 def stale(
     nodes: Iterable[Node], stored: Mapping[tuple[str, int], str], landed: Mapping[int, str], years: Iterable[int]
 ) -> dict[str, tuple[int, ...]]:

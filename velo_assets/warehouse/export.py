@@ -14,7 +14,7 @@ import polars as pl
 
 from velo_assets.warehouse.build import describe
 from velo_assets.warehouse.connection import Warehouse
-from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.query import frame_of, row_of
 
 MATRIX = "features/runner_features"
 KEYS = ("race_date", "race_key", "runner_key")
@@ -36,12 +36,13 @@ def export_matrix(connection: duckdb.DuckDBPyConnection, folder: Path, years: It
     written = []
     for year in years:
         target = folder / f"runner_features_{year}.parquet"
-        rows = connection.execute(
+        (rows,) = row_of(
+            connection,
             "select count(*) from features.runner_features where race_date between make_date($year, 1, 1) "
             "and make_date($year, 12, 31)",
             {"year": year},
-        ).fetchone()
-        if not rows or not rows[0]:
+        )
+        if not rows:
             target.unlink(missing_ok=True)
             continue
         partial = target.with_suffix(f".{os.getpid()}.partial")
@@ -128,7 +129,7 @@ def training_frame(folder: Path, warehouse: Warehouse, last_year: int, price_kin
         price_kind: the decision price.
 
     Returns:
-        A row per runner, sorted by keys: keys, trainer_key, win_share, position, decimal_odds, market_probability, features.
+        A row per runner, sorted by keys: keys, OUTCOME_COLUMNS, features.
     """
     matrix = read_matrix(folder, last_year)
     return outcomes(warehouse, last_year, price_kind).join(
