@@ -265,7 +265,7 @@ def fit_fundamental(
     matrix = feature_matrix(frame, features)
     trees_matrix = tree_matrix(matrix, races, settings.relative)
     names = tree_features(features, settings.relative)
-    stages = choice_stages(races, _position(frame), settings.place_weights, _race_weight(races, settings))
+    stages = choice_stages(races, finishing_positions(frame), settings.place_weights, _race_weight(races, settings))
 
     window = _latest(np.ones(len(races), dtype=bool), settings.inner_races)
     in_window = races.runner_mask(window)
@@ -391,7 +391,8 @@ def inner_later(races: Races, share: float) -> BoolArray:
     return later
 
 
-def _position(frame: pl.DataFrame) -> FloatArray | None:
+def finishing_positions(frame: pl.DataFrame) -> FloatArray | None:
+    """`(runners,)` finishing positions, NaN for non-finishers; None when the frame has none."""
     if "position" not in frame.columns:
         return None
     return frame.get_column("position").cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)

@@ -197,9 +197,15 @@ class Races:
 
 
 def sort_runners(frame: pl.DataFrame) -> pl.DataFrame:
-    """Sort a frame by `race_date, race_key, runner_key`, the order every model expects."""
+    """Sort a frame by `race_date, race_key, runner_key`, the order every model expects; one in order is not copied."""
     require_columns(frame, KEYS, "sort_runners")
-    return frame.sort(list(KEYS))
+    in_order = np.zeros(max(frame.height - 1, 0), dtype=bool)
+    tied = np.ones(max(frame.height - 1, 0), dtype=bool)
+    for name in KEYS:
+        values = frame.get_column(name).to_numpy()
+        in_order |= tied & (values[1:] > values[:-1])
+        tied &= values[1:] == values[:-1]
+    return frame if bool(np.all(in_order | tied)) else frame.sort(list(KEYS))
 
 
 def settled_frame(frame: pl.DataFrame) -> pl.DataFrame:
@@ -214,7 +220,7 @@ def settled_frame(frame: pl.DataFrame) -> pl.DataFrame:
     require_columns(frame, (*KEYS, "win_share"), "settled_frame")
     ordered = sort_runners(frame)
     races = Races.from_frame(ordered)
-    return ordered.filter(pl.Series(races.runner_mask(races.settled() & (races.field_size > 1))))
+    return _keep(ordered, races.runner_mask(races.settled() & (races.field_size > 1)))
 
 
 def priced_frame(frame: pl.DataFrame, probability: str = "market_probability") -> pl.DataFrame:
@@ -232,7 +238,12 @@ def priced_frame(frame: pl.DataFrame, probability: str = "market_probability") -
     if len(races) == 0:
         return frame
     priced = frame.get_column(probability).fill_null(0.0).fill_nan(0.0).to_numpy() > 0
-    return frame.filter(pl.Series(races.runner_mask(np.logical_and.reduceat(priced, races.race_starts))))
+    return _keep(frame, races.runner_mask(np.logical_and.reduceat(priced, races.race_starts)))
+
+
+def _keep(frame: pl.DataFrame, mask: BoolArray) -> pl.DataFrame:
+    """Rows of the mask, without a copy when it keeps all: a matrix of 2 million runners takes gigabytes."""
+    return frame if mask.all() else frame.filter(pl.Series(mask))
 
 
 def feature_matrix(frame: pl.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
@@ -256,7 +267,12 @@ def feature_matrix(frame: pl.DataFrame, features: Sequence[str]) -> NDArray[np.f
 
 
 def between(frame: pl.DataFrame, start: date | None, end: date | None) -> pl.DataFrame:
-    """Rows with `start <= race_date < end`; None leaves that side open."""
+    """Rows with `start <= race_date < end`; None leaves that side open. A frame sorted by date is not copied."""
+    dates = frame.get_column("race_date")
+    if dates.is_sorted():
+        first = 0 if start is None else int(dates.search_sorted(start, side="left"))
+        last = frame.height if end is None else int(dates.search_sorted(end, side="left"))
+        return frame.slice(first, max(last - first, 0))
     if start is not None:
         frame = frame.filter(pl.col("race_date") >= start)
     return frame if end is None else frame.filter(pl.col("race_date") < end)

@@ -22,12 +22,14 @@ from velo_assets.modelling.guards import (
 )
 from velo_assets.modelling.races import (
     Races,
+    between,
     feature_matrix,
     log_loss_per_race,
     mcfadden_r2,
     priced_frame,
     race_softmax,
     settled_frame,
+    sort_runners,
 )
 
 TWO_RACES = pl.DataFrame(
@@ -102,6 +104,24 @@ def test_unsorted_rows_are_refused() -> None:
         Races.from_frame(TWO_RACES[[0, 2, 1, 3, 4]])
     with pytest.raises(ValueError, match="do not rise"):
         Races.from_frame(TWO_RACES[[2, 3, 4, 0, 1]])
+
+
+def test_spans_are_the_same_sliced_or_filtered() -> None:
+    shuffled = TWO_RACES[[3, 0, 2, 4, 1]]
+    for start, end, keys in (
+        (None, date(2020, 1, 2), [7, 7]),
+        (date(2020, 1, 2), None, [3, 3, 3]),
+        (date(2020, 1, 1), date(2020, 1, 3), [7, 7, 3, 3, 3]),
+        (date(2021, 1, 1), date(2020, 1, 1), []),
+    ):
+        assert between(TWO_RACES, start, end).get_column("race_key").to_list() == keys
+        assert sorted(between(shuffled, start, end).get_column("race_key")) == sorted(keys)
+
+
+def test_sorting_leaves_a_sorted_frame_alone() -> None:
+    assert sort_runners(TWO_RACES) is TWO_RACES
+    assert sort_runners(TWO_RACES[[3, 0, 2, 4, 1]]).equals(TWO_RACES)
+    assert sort_runners(TWO_RACES.clear()).is_empty()
 
 
 def test_missing_values_become_nan_never_0() -> None:
