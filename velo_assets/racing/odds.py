@@ -17,9 +17,9 @@ MACROS: tuple[str, ...] = (
     # A price pays something: 0/1 is not odds.
     """create or replace temp macro sp_odds(sp) as
        case when sp_decimal(sp) > 1 then sp_decimal(sp) end""",
-    """create or replace temp macro decimal_odds_of(dec) as
-       case when regexp_full_match(trim(dec), '[0-9]{1,6}(\\.[0-9]+)?') and trim(dec)::double > 1
-            then trim(dec)::double end""",
+    """create or replace temp macro decimal_odds_of(price) as
+       case when regexp_full_match(trim(price), '[0-9]{1,6}(\\.[0-9]+)?') and trim(price)::double > 1
+            then trim(price)::double end""",
     """create or replace temp macro sp_favourite_mark(sp) as
        nullif(regexp_extract(upper(trim(sp)), '[^A-Z]([FJC]{1,2})$|^(?:EVENS?|EVS|EVN)([FJC]{1,2})$|^([FJC]{1,2})$', 1)
            || regexp_extract(upper(trim(sp)), '^(?:EVENS?|EVS|EVN)([FJC]{1,2})$', 1)

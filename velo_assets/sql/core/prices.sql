@@ -49,13 +49,13 @@ starting_prices as (
     select
         runner_key, race_key, race_date,
         'sp' as price_kind,
-        coalesce(sp_odds(sp), decimal_odds_of(dec)) as decimal_odds,
+        coalesce(sp_odds(sp), decimal_odds_of("dec")) as decimal_odds,
         sp_favourite_mark(sp) as favourite_mark,
-        coalesce(dash_or_null(sp), dash_or_null(dec)) as price_text,
+        coalesce(dash_or_null(sp), dash_or_null("dec")) as price_text,
         'off' as known_at,
         source_file as source
     from results
-    where coalesce(dash_or_null(sp), dash_or_null(dec)) is not null
+    where coalesce(dash_or_null(sp), dash_or_null("dec")) is not null
 ),
 
 shows as (
