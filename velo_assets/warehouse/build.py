@@ -165,8 +165,8 @@ def _stage(connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> None:
 def _swap_window(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> Built:
     schema, table = _split(name)
     connection.execute(f"create table if not exists {schema}.{table} as select * from window_rows limit 0")
-    _evolve(connection, name)
     connection.execute(f"delete from {schema}.{table} where race_date between ? and ?", [start, end])
+    _evolve(connection, name)
     # Ordered by date so that row groups prune for every later window.
     order = ", ".join(key for key in ("race_date", "race_key") if key in dict(describe(connection, name)))
     connection.execute(f"insert into {schema}.{table} by name select * from window_rows order by {order}")
@@ -185,6 +185,12 @@ def _evolve(connection: duckdb.DuckDBPyConnection, name: str) -> None:
         ).fetchall()
     )
     present = dict(describe(connection, name))
+    if list(wanted.items()) == list(present.items()):
+        return
+    if row_of(connection, f"select count(*) from {schema}.{table}") == (0,):
+        connection.execute(f"drop table {schema}.{table}")
+        connection.execute(f"create table {schema}.{table} as select * from window_rows limit 0")
+        return
     for column in present.keys() - wanted.keys():
         connection.execute(f'alter table {schema}.{table} drop column "{column}"')
     for column, kind in wanted.items():
