@@ -1,0 +1,1 @@
+"""Tests of velo_assets/sql/features: one file per table, values worked by hand."""
