@@ -34,6 +34,12 @@ RESULT_DAYS_AHEAD = 1
 STAGING_MEMORY = "2500MB"
 """Memory limit of the DuckDB connection that reads source files; it streams, so more does not help."""
 
+NOTES = ("readme", "readme.md", "readme.txt", "simulated.json")
+"""Files beside the results that hold none, in lower case."""
+
+PASSED_OVER = (".md", ".part", ".partial", ".tmp", ".crdownload")
+"""Endings of notes and of downloads that are not finished."""
+
 _CHUNK_BYTES = 1 << 23
 
 
@@ -126,7 +132,7 @@ class LandingSummary:
 def input_files(root: DataRoot) -> Iterator[tuple[str, Path]]:
     """Every file in the input folders as (kind, path), sorted by kind and name.
 
-    Hidden files, partial downloads (`.part`, `.tmp`, `.crdownload`) and notes (`.md`) are passed over.
+    Hidden files, partial downloads, notes and the simulation's marker are passed over.
     """
     folders = {
         "raceform": root.raceform,
@@ -139,7 +145,8 @@ def input_files(root: DataRoot) -> Iterator[tuple[str, Path]]:
         folder = folders[kind]
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if path.is_file() and not hidden and path.suffix.lower() not in {".md", ".part", ".tmp", ".crdownload"}:
+            note = path.name.lower() in NOTES or path.suffix.lower() in PASSED_OVER
+            if path.is_file() and not hidden and not note:
                 yield kind, path
 
 

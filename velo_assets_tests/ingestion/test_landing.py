@@ -107,6 +107,8 @@ def test_bad_files_are_recorded_and_good_ones_go_through(root: DataRoot, warehou
     (root.raceform / "d notes.xls").write_bytes(b"x")
     (root.raceform / ".hidden.csv").write_bytes(b"x")
     (root.raceform / "e.csv.part").write_bytes(b"x")
+    (root.raceform / "SIMULATED.json").write_bytes(b"{}")
+    (root.raceform / "README").write_bytes(b"x")
     summary = landing(root, warehouse)
     assert outcomes(summary) == {
         "a empty.csv": "refused",
