@@ -41,8 +41,8 @@ HOT_FORM = 0.05
 STEAM = 0.10
 """Log of opening show over decision price beyond which a runner steams or drifts: about 10%."""
 
-FALSE_FORM = 0.20
-"""Share of rivals beaten last time beyond what the price let expect: a good run that the price did not foresee."""
+FALSE_FORM = 0.10
+"""Share of rivals beaten of late beyond what the prices let expect: good runs that the market did not foresee."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ TAGS: tuple[Tag, ...] = (
     ),
     Tag(
         "false form",
-        ("market_beaten_last", "class_drop"),
-        (pl.col("market_beaten_last") > FALSE_FORM) & (pl.col("class_drop") < 0),
-        "ran above its price last time and now meets better",
+        ("market_beaten_ewma", "class_drop"),
+        (pl.col("market_beaten_ewma") > FALSE_FORM) & (pl.col("class_drop") < 0),
+        "ran above its price of late and now meets better",
     ),
     Tag("hot trainer", ("trainer_form_14d",), pl.col("trainer_form_14d") > HOT_FORM, "stable far above its own rate"),
     Tag("hot jockey", ("jockey_form_14d",), pl.col("jockey_form_14d") > HOT_FORM, "jockey far above the own rate"),
@@ -84,7 +84,7 @@ TAGS: tuple[Tag, ...] = (
     Tag("class riser", ("class_drop",), pl.col("class_drop") < 0, "goes up in class"),
     Tag("trouble last time", ("trouble_last",), pl.col("trouble_last") > 0, "met trouble in its last run"),
 )
-"""`won_last`, `class_drop`, `trainer_form_14d`, `jockey_form_14d`, `trouble_last`, `market_beaten_last` are columns of
+"""`won_last`, `class_drop`, `trainer_form_14d`, `jockey_form_14d`, `trouble_last`, `market_beaten_ewma` are columns of
 `features.runner_features`; `steam_today` = ln(opening show / decision price), positive = backed."""
 
 

@@ -29,7 +29,7 @@ HYPE_SIGNALS = (
     Signal("steam_last", pl.col("steam_last"), "backed from the opening show last time"),
     Signal("big_name_jockey", pl.col("jockey_impact"), "jockey who wins more than his share"),
     Signal("big_name_trainer", pl.col("trainer_impact"), "trainer who wins more than his share"),
-    Signal("unlucky_last", pl.col("market_beaten_last"), "beat or missed its price last time"),
+    Signal("beat_its_price", pl.col("market_beaten_ewma"), "has beaten or missed its price of late"),
 )
 """What the public likes to back."""
 
