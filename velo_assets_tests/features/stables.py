@@ -168,8 +168,8 @@ class Stables:
 
         Args:
             day: its date.
-            runners: a dict per runner: entry columns (`horse_key`, `trainer_key`, ...), result columns (`position`, ...;
-                no `position` and no `outcome` means no result yet), `sp` and `opening_show` decimal odds, `calls` positions.
+            runners: a dict per runner: entry columns (`horse_key`, ...), result columns (`position`, ...; neither
+                `position` nor `outcome` means no result yet), `sp` and `opening_show` decimal odds, `calls` positions.
             conditions: race columns.
 
         Returns:
@@ -233,3 +233,9 @@ def empty_stables(connection: duckdb.DuckDBPyConnection) -> Stables:
         described = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         connection.execute(f"create table core.{table} ({described})")
     return Stables(connection)
+
+
+def known(row: dict[str, Any]) -> dict[str, Any]:
+    """The features of a row that are not null, without its keys: what pytest can compare with a tolerance."""
+    keys = ("race_date", "race_key", "runner_key")
+    return {name: value for name, value in row.items() if value is not None and name not in keys}

@@ -31,7 +31,7 @@ def test_moments_worked_by_hand(stables: Stables) -> None:
     season(stables, 2019, 30)
     stables.race(YEAR, [{"trainer_key": 1}])
     runs, wins = strengths(stables, YEAR, date(2020, 12, 31))["trainer"]
-    # 30 and 10 of 40 each, mean 1/2: S/(mu(1-mu)) = 2 * 40 * (1/4)^2 / (1/4) = 20; rho = (20 - 1)/(80 - 40 - 1) = 19/39.
+    # 30 and 10 of 40 each, mean 1/2: S/(mu(1-mu)) = 2 * 40 * (1/4)^2 / (1/4) = 20; rho = (20 - 1)/(80 - 40 - 1).
     assert runs == pytest.approx((1 - 19 / 39) / (19 / 39))
     # Expected 20 each: spread 2 * 20 * (1/2)^2 = 10; relative variance (10 - 1)/(40 - 800/40) = 9/20.
     assert wins == pytest.approx(20 / 9)

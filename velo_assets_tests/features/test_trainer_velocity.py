@@ -72,7 +72,7 @@ def test_strength_comes_from_the_years_before(stables: Stables) -> None:
     today = stables.race(date(2020, 1, 1), [{"trainer_key": 1}])[0]
     start = date(2020, 1, 1)
     row = stables.build("trainer_velocity", start, start)[today]
-    # Trainers 42 of 56 and 14 of 56, mean 1/2: S/(mu(1-mu)) = 2 * 56 * (1/4)^2 / (1/4) = 28; rho = (28 - 1) / (112 - 56 - 1).
+    # 42 and 14 of 56, mean 1/2: S/(mu(1-mu)) = 2 * 56 * (1/4)^2 / (1/4) = 28; rho = (28 - 1) / (112 - 56 - 1).
     rho = 27 / 55
     strength = (1 - rho) / rho
     assert row["trainer_sr_career"] == pytest.approx((42 + strength * 0.5) / (56 + strength))
