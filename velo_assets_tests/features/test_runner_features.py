@@ -6,7 +6,7 @@ import pytest
 
 from velo_assets.warehouse.lint import lint_tables
 from velo_assets.warehouse.sql_table import load_table
-from velo_assets_tests.features.stables import FAMILIES, Stables
+from velo_assets_tests.features.stables import FAMILIES, Stables, known
 
 DAY = date(2020, 6, 20)
 
