@@ -29,6 +29,12 @@ INDICATOR_RATES = (0.01, 0.99)
 WIDE = 32
 """Columns from which the Hessian is summed in single precision: half the time, and its sixth digit decides nothing."""
 
+SAMPLE_STEP = 4
+"""One race in so many is enough for a rough Hessian of a wide design..."""
+
+SAMPLED_RACES = 500
+"""...if the sample keeps at least this many."""
+
 VANISHED_CURVATURE = 1e-4
 """Where a direction has lost all but this share of its curvature, the likelihood rises to infinity along it."""
 
@@ -189,6 +195,23 @@ class ChoiceLikelihood:
         penalised: FloatArray = (total + np.diag(self.ridge)) / self.scale
         return penalised
 
+    def rough_hessian(self, coefficients: FloatArray) -> FloatArray:
+        """Hessian of `value` from every `SAMPLE_STEP`-th race when the design is wide: good enough to whiten with."""
+        if self.design.shape[1] <= WIDE or len(self.races) < SAMPLE_STEP * SAMPLED_RACES:
+            return self.hessian(coefficients)
+        chosen = np.zeros(len(self.races), dtype=bool)
+        chosen[::SAMPLE_STEP] = True
+        rows = self.races.runner_mask(chosen)
+        sample = ChoiceLikelihood(
+            self.design[rows],
+            self.races.subset(chosen),
+            subset_stages(self.stages, chosen, rows),
+            self.offset[rows],
+            self.ridge / SAMPLE_STEP,
+            self.prior,
+        )
+        return sample.hessian(coefficients)
+
     def race_gradients(self, coefficients: FloatArray) -> FloatArray:
         """Score of each race without the penalty, `(races, columns)`: what a sandwich covariance needs."""
         residual = self._expected(coefficients) - self._target
@@ -218,7 +241,7 @@ class LogitFit:
         return np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
 
 
-def maximise(likelihood: ChoiceLikelihood, start: FloatArray | None = None) -> LogitFit:
+def maximise(likelihood: ChoiceLikelihood, start: FloatArray | None = None, *, errors: bool = True) -> LogitFit:
     """Maximum likelihood by L-BFGS in coordinates whitened with the Hessian at the start, then one Newton step.
 
     The Hessian is the costly part and changes little on the way to the maximum: whitening with the first one makes the
@@ -228,9 +251,10 @@ def maximise(likelihood: ChoiceLikelihood, start: FloatArray | None = None) -> L
     Args:
         likelihood: what to maximise.
         start: `(columns,)` first guess; the prior when None.
+        errors: whether to work out the covariance; without it there is no final Newton step either.
 
     Returns:
-        The fit with its covariance.
+        The fit with its covariance, NaN without `errors`.
 
     Raises:
         ArithmeticError: no finite maximum was found (a column separates winners perfectly, or is not finite).
@@ -242,7 +266,7 @@ def maximise(likelihood: ChoiceLikelihood, start: FloatArray | None = None) -> L
         raise ArithmeticError("conditional logit: the design or the offset holds NaN or infinity; fill them first")
     if len(guess) == 0:
         return LogitFit(guess, np.zeros((0, 0)), likelihood.log_likelihood(guess), len(likelihood.races))
-    unwhiten, curved = _inverse_root(likelihood.hessian(guess))
+    unwhiten, curved = _inverse_root(likelihood.rough_hessian(guess))
     solution = minimize(
         lambda step: likelihood.value(guess + unwhiten @ step),
         np.zeros(len(guess)),
@@ -251,6 +275,9 @@ def maximise(likelihood: ChoiceLikelihood, start: FloatArray | None = None) -> L
         options={"gtol": 1e-7, "ftol": 1e-13, "maxiter": 500, "maxcor": 20},
     )
     coefficients = guess + unwhiten @ np.asarray(solution.x, dtype=np.float64)
+    if not errors:
+        unknown = np.full((len(guess), len(guess)), np.nan)
+        return LogitFit(coefficients, unknown, likelihood.log_likelihood(coefficients), len(likelihood.races))
     hessian = likelihood.hessian(coefficients)
     whitened = unwhiten[:, curved].T @ hessian @ unwhiten[:, curved]
     separated = bool(curved.any()) and float(np.linalg.eigvalsh(whitened)[0]) < VANISHED_CURVATURE
@@ -327,6 +354,7 @@ class LinearLogit:
         ridge: float = 1.0,
         offset: FloatArray | None = None,
         stages: Sequence[Stage] | None = None,
+        errors: bool = True,
     ) -> LinearLogit:
         """Learn scaling, then coefficients.
 
@@ -337,6 +365,7 @@ class LinearLogit:
             ridge: penalty `ridge/2 * b^2` on each scaled coefficient, in units of log-likelihood.
             offset: `(runners,)` fixed part of the score, such as log p_market.
             stages: choices; the winner only when None.
+            errors: whether to work out the covariance.
 
         Raises:
             ArithmeticError: no finite maximum.
@@ -367,7 +396,7 @@ class LinearLogit:
             np.zeros(0),
             np.zeros((0, 0)),
         )
-        fit = maximise(ChoiceLikelihood(blank.design(matrix, races), races, stages, offset, ridge))
+        fit = maximise(ChoiceLikelihood(blank.design(matrix, races), races, stages, offset, ridge), errors=errors)
         return replace(blank, coefficients_=fit.coefficients, covariance_=fit.covariance)
 
     def design(self, matrix: NDArray[np.float32], races: Races) -> FloatArray:

@@ -289,6 +289,7 @@ def fit_fundamental(
         subset_stages(inner_stages, ~inner_later_races, ~late_runners),
         features,
         settings,
+        errors=False,
     )
     linear_score = inner_linear.score(matrix[in_window][late_runners], late)
     mix = mix_weights(tree_score[late_runners], linear_score, late)
@@ -411,6 +412,8 @@ def _fit_linear(
     stages: Sequence[Stage],
     features: Sequence[str],
     settings: FundamentalSettings,
+    *,
+    errors: bool = True,
 ) -> LinearLogit:
     latest = _latest(np.ones(len(races), dtype=bool), settings.linear_races)
     rows = races.runner_mask(latest)
@@ -420,6 +423,7 @@ def _fit_linear(
         features,
         ridge=settings.ridge,
         stages=subset_stages(stages, latest, rows),
+        errors=errors,
     )
 
 
