@@ -162,7 +162,8 @@ def _matrix_sample(connection: duckdb.DuckDBPyConnection, predictions: pl.DataFr
 
 def _null_rates(connection: duckdb.DuckDBPyConnection) -> dict[str, float]:
     """Worst null rate of each family, over rows where the value can exist."""
-    families = [table.name for table in all_tables() if table.schema == "features"]
+    per_runner = (t for t in all_tables() if t.schema == "features" and any(c.name == "runner_key" for c in t.columns))
+    families = [table.name for table in per_runner]
     return {name.split("/")[1]: family_null_rate(null_rates(connection, name)) for name in families}
 
 
