@@ -1,0 +1,135 @@
+"""The decision to retrain: which causes are there, and the row that records them.
+
+Belongs here: turning readings into one decision with its reasons. Does not belong here: the readings (triggers.py), the
+training itself, promotion (modelling.promotion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import polars as pl
+
+from velo_assets.monitoring.triggers import CALENDAR_DAYS, CusumReading, DriftReading
+
+COOL_OFF_DAYS = 28
+"""After a training the next one waits so long: an alarm stays up until the gate has judged the challenger, and a trial
+every night would promote one by chance."""
+
+DECISION_SCHEMA: dict[str, pl.DataType] = {
+    "decided_at": pl.Datetime("us", "UTC"),
+    "retrain": pl.Boolean(),
+    "reason": pl.String(),
+    "cusum": pl.Float64(),
+    "cusum_threshold": pl.Float64(),
+    "races_since": pl.Int64(),
+    "drifted_columns": pl.Int64(),
+    "days_since_training": pl.Int64(),
+    "year": pl.Int32(),
+}
+"""Columns of monitoring.retrain_decision."""
+
+COLUMN_WORDS = {
+    "decided_at": "when the decision was made, UTC",
+    "retrain": "train a challenger",
+    "reason": "why, or why not",
+    "cusum": "CUSUM of the log-loss gap to the market, the channel nearest to its threshold [sd]",
+    "cusum_threshold": "alarm above it [sd]",
+    "races_since": "races watched since the champion's training ended [races]",
+    "drifted_columns": "columns that moved beyond their thresholds [columns]",
+    "days_since_training": "days since the champion's training ended [days]",
+    "year": "year whose models a training would fit",
+}
+"""What each column is."""
+
+
+@dataclass(frozen=True)
+class RetrainDecision:
+    """One decision; the attributes are the columns of monitoring.retrain_decision.
+
+    Attributes:
+        decided_at: when, UTC.
+        retrain: whether to train a challenger.
+        reasons: why, or why not; several causes may coincide.
+        cusum: value of the channel nearest to its threshold; None when nothing was watched.
+        cusum_threshold: of that channel.
+        races_since: races watched.
+        drifted_columns: columns that moved; None without a drift report.
+        days_since_training: since the champion's last training day; None without a champion.
+        year: year whose models a training would fit.
+    """
+
+    decided_at: datetime
+    retrain: bool
+    reasons: tuple[str, ...]
+    cusum: float | None
+    cusum_threshold: float | None
+    races_since: int
+    drifted_columns: int | None
+    days_since_training: int | None
+    year: int
+
+    def to_frame(self) -> pl.DataFrame:
+        """The decision as a row of monitoring.retrain_decision."""
+        row = {name: getattr(self, name) for name in DECISION_SCHEMA if name != "reason"}
+        return pl.DataFrame([{**row, "reason": "; ".join(self.reasons)}], schema=DECISION_SCHEMA)
+
+
+def decide_retraining(
+    decided_at: datetime,
+    *,
+    champion_data_end: date | None,
+    last_trained: date | None,
+    readings: Mapping[str, CusumReading],
+    drift: DriftReading | None,
+) -> RetrainDecision:
+    """Weigh the causes: CUSUM, drift, calendar; and hold back while a recent challenger awaits the gate.
+
+    Args:
+        decided_at: now, with a time zone.
+        champion_data_end: last training day of the serving model; None when there is none.
+        last_trained: last training day of the newest version, champion or challenger; None when there is none.
+        readings: CUSUM by channel, see `triggers.watch`.
+        drift: latest drift report; None when there is none yet.
+
+    Raises:
+        ValueError: the time has no zone.
+    """
+    if decided_at.tzinfo is None:
+        raise ValueError("decide_retraining: give the time with its zone; local times repeat when clocks go back")
+    today = decided_at.date()
+    causes = [
+        f"CUSUM of the {channel}: alarm on {reading.alarm_date} after {reading.races_to_alarm} races "
+        f"({reading.path.max():.1f} over {reading.rule.threshold:.1f})"
+        for channel, reading in readings.items()
+        if reading.alarm
+    ]
+    if drift is not None and drift.alarm:
+        shown = ", ".join(drift.drifted[:3])
+        causes.append(f"drift: {len(drift.drifted)} of {drift.columns} columns moved ({shown}, ...)")
+    age = None if champion_data_end is None else (today - champion_data_end).days
+    if age is not None and age >= CALENDAR_DAYS:
+        causes.append(f"calendar: the champion learned until {champion_data_end}, {age} days ago")
+    since_training = None if last_trained is None else (today - last_trained).days
+    retrain = bool(causes) or last_trained is None
+    if last_trained is None:
+        causes.append("no model has been registered yet")
+    elif causes and since_training is not None and since_training < COOL_OFF_DAYS:
+        retrain = False
+        causes.append(f"held back: a version learned until {last_trained}, {since_training} days ago, and is on trial")
+    nearest = max(
+        readings.values(), key=lambda reading: reading.path.max(initial=0.0) / reading.rule.threshold, default=None
+    )
+    return RetrainDecision(
+        decided_at,
+        retrain,
+        tuple(causes) or ("no cause: CUSUM below its threshold, no drift, young enough",),
+        None if nearest is None else float(nearest.value),
+        None if nearest is None else nearest.rule.threshold,
+        max((reading.races for reading in readings.values()), default=0),
+        None if drift is None else len(drift.drifted),
+        age,
+        today.year,
+    )

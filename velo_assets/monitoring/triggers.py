@@ -1,0 +1,326 @@
+"""Causes to retrain: a CUSUM on the log-loss gap to the market, drift of columns, the calendar.
+
+Belongs here: measuring whether a cause is there, with a false-alarm rate that is known. Does not belong here: what
+follows from it (retraining.py), how drift is measured (drift.py).
+
+Source of the CUSUM: Page (1954), Continuous Inspection Schemes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from velo_assets.modelling.bootstrap import resample
+
+FloatArray = NDArray[np.float64]
+
+RACES_PER_YEAR = 10_000
+"""The year that the false-alarm rate is stated for: about all flat and jump races of Britain and Ireland."""
+
+FALSE_ALARMS_PER_YEAR = 0.5
+"""Half of what is promised (one a year): quiet years differ more than the days of one sample of them show."""
+
+ALLOWANCE = 0.05
+"""What a race may be worse than usual, in standard deviations, before the sum rises: half the smallest shift that
+matters, .1. Smaller shifts are the business of the promotion gate, which sees every race anew."""
+
+CALIBRATION_DRAWS = 1000
+"""Resampled quiet years behind a threshold."""
+
+DRIFT_NULL = 0.001
+"""Columns cross their thresholds this often when nothing has changed (drift.NULL_QUANTILE)."""
+
+DRIFT_ALARM = 0.0005
+"""Share of reports in which so many columns cross by chance."""
+
+LEAST_COLUMNS = 3
+"""Fewer moved columns tell of nothing: neighbours are made from the same input and move together."""
+
+CALENDAR_DAYS = 365
+"""A model is trained anew once a year whatever the monitors say: horses come and go."""
+
+
+@dataclass(frozen=True, eq=False)
+class DayGaps:
+    """Log-loss gaps to the market summed over racing days; the day is the unit, as its races share going and crowd.
+
+    Attributes:
+        race_date: `(days,)` datetime64[D], rising.
+        races: `(days,)` number of races.
+        gap: `(days,)` sum of `log_loss_model - log_loss_market`, nats; positive = worse than the market.
+    """
+
+    race_date: NDArray[np.datetime64]
+    races: FloatArray
+    gap: FloatArray
+
+    @classmethod
+    def from_races(cls, race_date: NDArray[np.datetime64], gap: FloatArray) -> DayGaps:
+        """Sum races up to days.
+
+        Args:
+            race_date: `(races,)` in any order.
+            gap: `(races,)` nats, finite.
+
+        Raises:
+            ValueError: the lengths differ or a gap is not finite.
+        """
+        if len(race_date) != len(gap) or not np.isfinite(gap).all():
+            raise ValueError(
+                f"gaps to the market: {len(gap)} gaps for {len(race_date)} races, all must be finite; leave out races "
+                "without a result or a full book"
+            )
+        days, place = np.unique(np.asarray(race_date, dtype="datetime64[D]"), return_inverse=True)
+        size = len(days)
+        return cls(
+            days,
+            np.bincount(place, minlength=size).astype(np.float64),
+            np.bincount(place, weights=gap, minlength=size).astype(np.float64),
+        )
+
+    @classmethod
+    def empty(cls) -> DayGaps:
+        """No day at all."""
+        return cls(np.zeros(0, dtype="datetime64[D]"), np.zeros(0), np.zeros(0))
+
+    def __len__(self) -> int:
+        return len(self.race_date)
+
+    @property
+    def total_races(self) -> int:
+        """Races of all days."""
+        return int(self.races.sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {
+            "race_date": [str(day) for day in self.race_date],
+            "races": self.races.astype(int).tolist(),
+            "gap": self.gap.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> DayGaps:
+        """Inverse of `to_dict`."""
+        return cls(
+            np.asarray(stored["race_date"], dtype="datetime64[D]"),
+            np.asarray(stored["races"], dtype=np.float64),
+            np.asarray(stored["gap"], dtype=np.float64),
+        )
+
+
+@dataclass(frozen=True)
+class CusumRule:
+    """A one-sided CUSUM `S <- max(0, S + z - k n)` over racing days.
+
+    A day of n races with gap sum g adds `z = (g - n mean) / sd`, where sd is per root of a race and taken between days.
+
+    Attributes:
+        mean: gap per race in quiet times [nats].
+        sd: standard deviation of a day's gap sum per root of its races [nats].
+        allowance: k, per race [sd].
+        threshold: alarm when S exceeds it [sd].
+        reference_races: races behind the rule.
+        false_alarms_per_year: at `RACES_PER_YEAR`, what the threshold was set for.
+    """
+
+    mean: float
+    sd: float
+    allowance: float
+    threshold: float
+    reference_races: int
+    false_alarms_per_year: float
+
+
+@dataclass(frozen=True, eq=False)
+class CusumReading:
+    """A rule applied to the days since a model began to serve.
+
+    Attributes:
+        rule: the rule.
+        value: S after the last day [sd].
+        path: `(days,)` S after each day.
+        races: races watched.
+        alarm_date: first day above the threshold; None while quiet.
+        races_to_alarm: races watched up to and including that day.
+    """
+
+    rule: CusumRule
+    value: float
+    path: FloatArray
+    races: int
+    alarm_date: date | None
+    races_to_alarm: int | None
+
+    @property
+    def alarm(self) -> bool:
+        """Whether the sum has crossed the threshold."""
+        return self.alarm_date is not None
+
+
+def calibrate_cusum(
+    reference: DayGaps,
+    *,
+    false_alarms_per_year: float = FALSE_ALARMS_PER_YEAR,
+    allowance: float = ALLOWANCE,
+    draws: int = CALIBRATION_DRAWS,
+    seed: int = 7,
+) -> CusumRule:
+    """Set the threshold by a block bootstrap of quiet days.
+
+    Each draw takes a reference of its own (as many days, drawn with replacement) for mean and sd, so that their error
+    counts, then a year of `RACES_PER_YEAR` races of drawn days. Alarms of a rate r leave a share `exp(-r)` of the years
+    quiet: the threshold is that quantile of the yearly maxima.
+
+    Args:
+        reference: quiet days of the champion, out of sample.
+        false_alarms_per_year: rate r.
+        allowance: k, per race [sd].
+        draws: number of drawn years.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: fewer than 30 days, or the gap never varies.
+    """
+    if len(reference) < 30:
+        raise ValueError(
+            f"CUSUM: {len(reference)} quiet days are too few to know how the gap varies; at least 30 are needed"
+        )
+    mean, sd = _moments(reference.races, reference.gap)
+    if not sd > 0:
+        raise ValueError("CUSUM: the gap to the market never varies, so no threshold can be set")
+    days = len(reference)
+    squares = np.column_stack((reference.races, reference.gap, reference.gap**2, reference.races * reference.gap))
+    squares = np.column_stack((squares, reference.races**2))
+    sums = resample(squares, draws, seed)
+    own_mean = sums[:, 1] / sums[:, 0]
+    own_variance = sums[:, 2] - 2 * own_mean * sums[:, 3] + own_mean**2 * sums[:, 4]
+    own_sd = np.sqrt(np.maximum(own_variance / sums[:, 0], 1e-300))
+    generator = np.random.default_rng([seed, 1])
+    value, highest = np.zeros(draws), np.zeros(draws)
+    for _ in range(max(1, round(RACES_PER_YEAR / float(reference.races.mean())))):
+        drawn = generator.integers(0, days, draws)
+        races, gap = reference.races[drawn], reference.gap[drawn]
+        value = np.maximum(0.0, value + (gap - races * own_mean) / own_sd - allowance * races)
+        highest = np.maximum(highest, value)
+    threshold = float(np.quantile(highest, np.exp(-false_alarms_per_year)))
+    return CusumRule(mean, sd, allowance, threshold, reference.total_races, false_alarms_per_year)
+
+
+def run_cusum(rule: CusumRule, watched: DayGaps) -> CusumReading:
+    """Follow the CUSUM over the days since the model began to serve.
+
+    Args:
+        rule: from `calibrate_cusum`.
+        watched: days in order of time; none is quiet.
+    """
+    steps = (watched.gap - watched.races * rule.mean) / rule.sd - rule.allowance * watched.races
+    path = np.zeros(len(steps))
+    value = 0.0
+    for day, step in enumerate(steps):
+        value = max(0.0, value + step)
+        path[day] = value
+    over = np.flatnonzero(path > rule.threshold)
+    first = int(over[0]) if len(over) else None
+    return CusumReading(
+        rule,
+        value,
+        path,
+        watched.total_races,
+        None if first is None else watched.race_date[first].astype("datetime64[D]").item(),
+        None if first is None else int(watched.races[: first + 1].sum()),
+    )
+
+
+def watch(
+    reference: Mapping[str, DayGaps],
+    watched: Mapping[str, DayGaps],
+    *,
+    false_alarms_per_year: float = FALSE_ALARMS_PER_YEAR,
+    seed: int = 7,
+) -> dict[str, CusumReading]:
+    """One CUSUM per channel, the false-alarm rate shared between them.
+
+    The recipe is what earns or loses; the fundamental model alone hardly moves a blend that leans on the market, but
+    shows a broken feature long before.
+
+    Args:
+        reference: quiet days by channel (`recipe`, `fundamental`), see `Bundle.reference`.
+        watched: days since the model began to serve, by channel.
+        false_alarms_per_year: of all channels together.
+        seed: of the bootstrap.
+
+    Returns:
+        Readings of the channels that have a reference of 30 days or more; a channel whose gap never varies is left out.
+    """
+    usable = {
+        channel: gaps
+        for channel, gaps in reference.items()
+        if len(gaps) >= 30 and _moments(gaps.races, gaps.gap)[1] > 0
+    }
+    return {
+        channel: run_cusum(
+            calibrate_cusum(gaps, false_alarms_per_year=false_alarms_per_year / len(usable), seed=seed),
+            watched.get(channel, DayGaps.empty()),
+        )
+        for channel, gaps in usable.items()
+    }
+
+
+@dataclass(frozen=True)
+class DriftReading:
+    """What a drift report says about retraining.
+
+    Attributes:
+        columns: columns judged.
+        drifted: names of the columns that moved, those with missing values first.
+        limit: so many moved columns or more are a cause.
+    """
+
+    columns: int
+    drifted: tuple[str, ...]
+    limit: int
+
+    @property
+    def alarm(self) -> bool:
+        """Whether more columns moved than chance moves."""
+        return len(self.drifted) >= self.limit
+
+
+def read_drift(table: pl.DataFrame) -> DriftReading:
+    """Count the moved columns of a drift report against what chance moves.
+
+    Args:
+        table: `column`, `verdict` (missingness, drift or quiet), see `drift.drift_table`.
+    """
+    moved = table.filter(pl.col("verdict") != "quiet")
+    order = pl.col("verdict").replace_strict({"missingness": 0, "drift": 1}, return_dtype=pl.Int8)
+    drifted = tuple(moved.sort(order, maintain_order=True)["column"].to_list())
+    return DriftReading(table.height, drifted, max(LEAST_COLUMNS, _beyond_chance(table.height)))
+
+
+def _beyond_chance(columns: int) -> int:
+    """Smallest count of moved columns that chance reaches in less than `DRIFT_ALARM` of the reports (binomial)."""
+    reached = 1.0
+    for moved in range(columns + 1):
+        if reached < DRIFT_ALARM:
+            return moved
+        reached -= math.comb(columns, moved) * DRIFT_NULL**moved * (1 - DRIFT_NULL) ** (columns - moved)
+    return columns + 1
+
+
+def _moments(races: FloatArray, gap: FloatArray) -> tuple[float, float]:
+    """Gap per race, and its standard deviation between days per root of a race."""
+    total = float(races.sum())
+    if not total:
+        return 0.0, 0.0
+    mean = float(gap.sum()) / total
+    return mean, float(np.sqrt(((gap - races * mean) ** 2).sum() / total))

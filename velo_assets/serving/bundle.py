@@ -1,0 +1,523 @@
+"""The recipe as one model version: every model a prediction needs, as text files, and back.
+
+Belongs here: training all parts on all results before a cutoff, packing them into files, predicting with them. Does not
+belong here: the parts themselves (modelling), which version serves (registry), where predictions go (predict).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from velo_assets.modelling.blend import MIN_BLEND_RACES, BlendModel, fit_blend
+from velo_assets.modelling.calibration import RaceCalibration, fit_race_calibration
+from velo_assets.modelling.disruption import HYPE_SIGNALS, MODULES, fit_disruption
+from velo_assets.modelling.experts import ExpertModel, ExpertSettings, GateModel, fit_expert, fit_gate, in_regime
+from velo_assets.modelling.fundamental import FundamentalModel, FundamentalSettings, fit_fundamental, tree_matrix
+from velo_assets.modelling.guards import (
+    NoPricesError,
+    TooFewRacesError,
+    require_columns,
+    require_not_trained_on,
+)
+from velo_assets.modelling.intent import IntentModel, fit_intent
+from velo_assets.modelling.offsets import OffsetModel, signal_frame
+from velo_assets.modelling.races import KEYS, BoolArray, FloatArray, Races, between, priced_frame, settled_frame
+from velo_assets.modelling.softmax import Boosted
+from velo_assets.monitoring.triggers import DayGaps
+from velo_assets.settings import PRICE_REGIMES, PriceRegime
+
+if TYPE_CHECKING:
+    from velo_assets.modelling.registry import ModelRegistry
+
+SHIPPABLE = ("blend", "experts", "fundamental")
+"""Recipes that can give the fair probability where there is a price."""
+
+RECIPE = "recipe.json"
+OUTSIDE = "outside"
+"""Regime of a price that no expert covers."""
+
+
+@dataclass(frozen=True, eq=False)
+class WarmTrees(Boosted):
+    """Trees whose boosters stay parsed: parsing costs more than scoring a race by a factor of ten."""
+
+    @cached_property
+    def _parsed(self) -> list[Any]:
+        return super().boosters()
+
+    def boosters(self) -> list[Any]:
+        """The trees as LightGBM boosters, parsed once."""
+        return self._parsed
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """Every model behind a prediction.
+
+    Attributes:
+        cutoff: first day it may predict.
+        data_start: first training day.
+        data_end: last training day.
+        shipped: recipe that gives the fair probability where there is a price: blend, experts or fundamental.
+        price_kind: kind of price that the blend and the experts learned from.
+        families: family of each feature.
+        fundamental: the price-free model.
+        calibration: of the fundamental probability where it has to stand alone.
+        experts: one per price regime, or none.
+        gate: mixes the experts; None without experts.
+        blend: exponents of fundamental and market; None when no past race was priced.
+        intent: TIE; None when no past race was priced.
+        disruption: NDS; None when no past race was priced.
+        reference: out-of-sample log-loss gaps to the market per day, of `recipe` and `fundamental`.
+    """
+
+    cutoff: date
+    data_start: date
+    data_end: date
+    shipped: str
+    price_kind: str
+    families: dict[str, str]
+    fundamental: FundamentalModel
+    calibration: RaceCalibration | None
+    experts: tuple[ExpertModel, ...]
+    gate: GateModel | None
+    blend: BlendModel | None
+    intent: IntentModel | None
+    disruption: OffsetModel | None
+    reference: dict[str, DayGaps]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Input columns, in order."""
+        return self.fundamental.features
+
+    def predict(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Price the runners of whole races.
+
+        Args:
+            frame: runners sorted by `KEYS`, on or after the cutoff, with the features, `trainer_key`, `decimal_odds`
+                and `market_probability`; the last two are null where there is no price.
+
+        Returns:
+            The keys, `fundamental_probability`, `expert_probability`, `blend_probability` (null without a full book),
+            `fair_probability`, `basis` (blend, experts or fundamental: what the fair probability rests on), `regime`
+            (of the odds; null without), `reliability`, `tie_offset`, `nds_offset` [log-odds], and `sqpe_above`,
+            `tie_above`, `nds_above`, `modules_above`: which modules put the runner above the market.
+
+        Raises:
+            LookAheadError: a race is earlier than the cutoff.
+            MissingFeatureError: a column is missing.
+        """
+        require_columns(
+            frame, (*KEYS, "trainer_key", "decimal_odds", "market_probability", *self.features), "prediction"
+        )
+        require_not_trained_on(frame, self.cutoff, "prediction")
+        races = Races.from_frame(frame)
+        if not len(races):
+            return _predicted(frame, races, {}, [])
+        matrix = np.ascontiguousarray(frame.select(self.features).cast(pl.Float32).to_numpy())
+        market, odds = (_floats(frame, name) for name in ("market_probability", "decimal_odds"))
+        usable = np.isfinite(market) & (market > 0) & np.isfinite(odds)
+        priced = np.repeat(np.logical_and.reduceat(usable, races.race_starts), races.field_size)
+
+        fundamental = races.softmax(self._score(matrix, races))
+        columns: dict[str, FloatArray] = {"fundamental_probability": fundamental}
+        if self.intent is not None:
+            columns["tie_offset"] = self.intent.predict(frame, 0)["offset"].to_numpy()
+        if self.disruption is not None:
+            signals = signal_frame(frame, HYPE_SIGNALS, "disruption")
+            columns["nds_offset"] = self.disruption.offset(frame, signals)[0]
+        if priced.any():
+            columns |= self._priced(frame, matrix, races, priced, fundamental, odds)
+        shipped = columns.get({"blend": "blend_probability", "experts": "expert_probability"}.get(self.shipped, ""))
+        rests_on_price = np.zeros(races.runners, dtype=bool) if shipped is None else priced & np.isfinite(shipped)
+        alone = self.calibration.calibrate(fundamental, races) if self.calibration is not None else fundamental
+        columns["fair_probability"] = alone if shipped is None else np.where(rests_on_price, shipped, alone)
+        basis = [self.shipped if on_price else "fundamental" for on_price in rests_on_price]
+        return _predicted(frame, races, columns, basis)
+
+    def _score(self, matrix: Any, races: Races) -> FloatArray:
+        model = self.fundamental
+        score = np.zeros(races.runners)
+        for_trees, for_linear = model.mix_
+        if for_trees:
+            score += for_trees * model.trees_.score(tree_matrix(matrix, races, model.relative))
+        if for_linear:
+            score += for_linear * model.linear_.score(matrix, races)
+        return score
+
+    def _priced(
+        self,
+        frame: pl.DataFrame,
+        matrix: Any,
+        races: Races,
+        priced: BoolArray,
+        fundamental: FloatArray,
+        odds: FloatArray,
+    ) -> dict[str, FloatArray]:
+        """Blend and experts of the races that have a full book, NaN for the others."""
+        rows = frame.select(*KEYS, "decimal_odds", "market_probability").with_columns(
+            pl.Series("score", np.log(np.maximum(fundamental, 1e-300)))
+        )
+        columns = {}
+        if self.blend is not None:
+            columns["blend_probability"] = _floats(self.blend.predict(rows, 0), "blend_probability")
+        if self.gate is not None:
+            log_odds = np.log(np.where(priced, odds, 1.0)).astype(np.float32)
+            wide = np.column_stack((matrix, log_odds))
+            rows = rows.with_columns(
+                pl.Series(f"correction_{expert.regime.name}", _corrections(expert, wide, races))
+                for expert in self.experts
+            )
+            gated = self.gate.predict(rows, 0)
+            columns["expert_probability"] = _floats(gated, "expert_probability")
+            columns["reliability"] = _floats(gated, "reliability")
+        return columns
+
+    def files(self) -> dict[str, str]:
+        """The bundle as text files by relative name; `load_bundle` reads them back."""
+        recipe = {
+            "kind": "bundle",
+            "cutoff": self.cutoff.isoformat(),
+            "data_start": self.data_start.isoformat(),
+            "data_end": self.data_end.isoformat(),
+            "shipped": self.shipped,
+            "price_kind": self.price_kind,
+            "experts": [expert.regime.name for expert in self.experts],
+            "families": self.families,
+            "reference": {channel: gaps.to_dict() for channel, gaps in self.reference.items()},
+        }
+        files = {RECIPE: json.dumps(recipe)}
+        files |= {f"fundamental/{name}": text for name, text in self.fundamental.texts().items()}
+        for expert in self.experts:
+            files |= {f"expert_{expert.regime.name}/{name}": text for name, text in expert.texts().items()}
+        parts = {
+            "calibration": self.calibration,
+            "gate": self.gate,
+            "blend": self.blend,
+            "intent": self.intent,
+            "disruption": self.disruption,
+        }
+        return files | {f"{name}.json": json.dumps(part.to_dict()) for name, part in parts.items() if part is not None}
+
+
+def load_bundle(files: Mapping[str, str]) -> Bundle:
+    """Read a bundle from its files, trees parsed once for all predictions to come.
+
+    Args:
+        files: texts by name, such as `ModelRegistry.load_files` gives them.
+
+    Raises:
+        ValueError: a file that every bundle has is missing.
+    """
+    if RECIPE not in files or "fundamental/fundamental.json" not in files:
+        raise ValueError(
+            f"this model version is no bundle: it lacks {RECIPE} or fundamental/fundamental.json, and has "
+            f"{', '.join(sorted(files)) or 'no files'}; register it with register_bundle"
+        )
+    recipe = json.loads(files[RECIPE])
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        fundamental = FundamentalModel.load(folder / "fundamental")
+        experts = [ExpertModel.load(folder / f"expert_{name}") for name in recipe["experts"]]
+
+    def part(name: str) -> dict[str, Any] | None:
+        stored: dict[str, Any] | None = json.loads(files[f"{name}.json"]) if f"{name}.json" in files else None
+        return stored
+
+    calibration, gate, blend, intent, disruption = map(part, ("calibration", "gate", "blend", "intent", "disruption"))
+    return Bundle(
+        date.fromisoformat(recipe["cutoff"]),
+        date.fromisoformat(recipe["data_start"]),
+        date.fromisoformat(recipe["data_end"]),
+        recipe["shipped"],
+        recipe["price_kind"],
+        recipe["families"],
+        replace(fundamental, trees_=_warm(fundamental.trees_)),
+        RaceCalibration.from_dict(calibration) if calibration else None,
+        tuple(replace(expert, trees_=_warm(expert.trees_)) for expert in experts),
+        GateModel.from_dict(gate) if gate else None,
+        BlendModel.from_dict(blend) if blend else None,
+        IntentModel.from_dict(intent) if intent else None,
+        OffsetModel.from_dict(disruption) if disruption else None,
+        {channel: DayGaps.from_dict(gaps) for channel, gaps in recipe["reference"].items()},
+    )
+
+
+def build_bundle(
+    frame: pl.DataFrame,
+    features: Sequence[str],
+    cutoff: date,
+    *,
+    families: Mapping[str, str],
+    price_kind: str,
+    out_of_sample: pl.DataFrame | None = None,
+    shipped: str = "blend",
+    regimes: Sequence[PriceRegime] = PRICE_REGIMES,
+    fundamental: FundamentalSettings | None = None,
+    expert: ExpertSettings | None = None,
+    embargo_days: int = 1,
+) -> Bundle:
+    """Train every part for serving from a cutoff on.
+
+    Trees and offsets learn from all settled races before the cutoff. What weighs them (blend, gate, calibration) learns
+    from predictions that were out of sample when made: the walk-forward's, or, without one, those of the inner later
+    races. A part that prices are needed for is left out when too few past races are priced.
+
+    Args:
+        frame: the training frame, see `warehouse.export.training_frame`; rows from the cutoff on are not used.
+        features: price-free columns known before the off.
+        cutoff: first day to be predicted.
+        families: family by feature name.
+        price_kind: kind of the frame's prices.
+        out_of_sample: `runner_key`, `score` and `correction_<regime>` of earlier folds, see `out_of_sample_scores`.
+        shipped: recipe that gives the fair probability where there is a price.
+        regimes: bands that get an expert each.
+        fundamental: settings of the fundamental model.
+        expert: settings of the experts.
+        embargo_days: days before the cutoff that are not used.
+
+    Raises:
+        TooFewRacesError: too few settled races for the fundamental model.
+        MissingFeatureError: a column is missing.
+        ValueError: no such recipe.
+    """
+    if shipped not in SHIPPABLE:
+        raise ValueError(f"there is no recipe {shipped!r} to ship; give one of {', '.join(SHIPPABLE)}")
+    train = between(frame, None, cutoff - timedelta(days=embargo_days))
+    base = replace(fundamental or FundamentalSettings(), embargo_days=embargo_days)
+    sqpe = fit_fundamental(train, features, cutoff, base)
+    expert_settings = replace(expert or ExpertSettings(), embargo_days=embargo_days)
+    experts = []
+    for regime in regimes:
+        fitted = _unless_unpriced(lambda band=regime: fit_expert(train, features, cutoff, band, expert_settings))
+        if fitted is not None:
+            experts.append(fitted)
+    past = _past_predictions(train, sqpe, experts, out_of_sample)
+    full = len(experts) == len(regimes)
+    bundle = Bundle(
+        cutoff,
+        sqpe.train_start,
+        sqpe.train_end,
+        shipped,
+        price_kind,
+        {name: families.get(name, "other") for name in features},
+        sqpe,
+        _unless_unpriced(
+            lambda: fit_race_calibration(
+                past.with_columns(pl.col("score").exp().alias("alone")), "alone", cutoff, knots=()
+            )
+        ),
+        tuple(experts) if full else (),
+        _unless_unpriced(lambda: fit_gate(past, cutoff, regimes, embargo_days=embargo_days)) if full else None,
+        _unless_unpriced(lambda: fit_blend(past, cutoff, embargo_days=embargo_days)),
+        _unless_unpriced(lambda: fit_intent(train, cutoff, embargo_days=embargo_days)),
+        _unless_unpriced(lambda: fit_disruption(train, cutoff, embargo_days=embargo_days)),
+        {},
+    )
+    return replace(bundle, reference=_reference(bundle, past))
+
+
+def out_of_sample_scores(
+    tables: Mapping[str, pl.DataFrame], regimes: Sequence[PriceRegime] = PRICE_REGIMES
+) -> pl.DataFrame:
+    """Scores and corrections of the walk-forward's folds, side by side.
+
+    Args:
+        tables: `fundamental` (runner_key, score) and `expert_<regime>` (runner_key, correction) by model name.
+        regimes: the experts' bands.
+    """
+    scores = tables["fundamental"].select("runner_key", "score")
+    for regime in regimes:
+        table = tables[f"expert_{regime.name}"].select(
+            "runner_key", pl.col("correction").alias(f"correction_{regime.name}")
+        )
+        scores = scores.join(table, on="runner_key", how="left")
+    return scores
+
+
+def register_bundle(
+    registry: ModelRegistry, name: str, bundle: Bundle, *, git_commit: str, feature_catalogue_sha256: str
+) -> int:
+    """Store a bundle as the next version of a model and make it the challenger.
+
+    Args:
+        registry: the model registry.
+        name: registered name.
+        bundle: what to store.
+        git_commit: of the code.
+        feature_catalogue_sha256: hash of the feature catalogue.
+
+    Returns:
+        The version number.
+    """
+    from velo_assets.modelling.registry import ModelMetadata
+
+    metrics: dict[str, float | None] = {f"inner_{name}": value for name, value in bundle.fundamental.inner_.items()}
+    if bundle.blend is not None:
+        metrics |= {name: getattr(bundle.blend, name) for name in ("alpha", "alpha_se", "beta", "beta_se")}
+    parameters = {
+        "shipped": bundle.shipped,
+        "cutoff": bundle.cutoff.isoformat(),
+        "features": str(len(bundle.features)),
+        "train_races": str(bundle.fundamental.train_races),
+        "rounds": str(bundle.fundamental.trees_.rounds_),
+    }
+    metadata = ModelMetadata(
+        bundle.data_start,
+        bundle.data_end,
+        git_commit,
+        feature_catalogue_sha256,
+        bundle.price_kind,
+        metrics,
+        parameters,
+    )
+    return registry.register(name, bundle.files(), metadata)
+
+
+def race_gaps(bundle: Bundle, frame: pl.DataFrame) -> dict[str, DayGaps]:
+    """Log-loss gaps to the market of races since the cutoff, as the bundle prices them at the decision price.
+
+    Args:
+        bundle: a model version.
+        frame: training frame; rows before the cutoff, unsettled and unpriced races are passed over.
+
+    Returns:
+        Gaps per day of `recipe` and `fundamental`; positive = worse than the market.
+    """
+    rows = priced_frame(settled_frame(between(frame, bundle.cutoff, None)))
+    if rows.is_empty():
+        return {channel: DayGaps.empty() for channel in ("recipe", "fundamental")}
+    predicted = bundle.predict(rows)
+    return _gaps(
+        rows,
+        {
+            "recipe": _floats(predicted, "fair_probability"),
+            "fundamental": _floats(predicted, "fundamental_probability"),
+        },
+    )
+
+
+def _gaps(rows: pl.DataFrame, probabilities: Mapping[str, FloatArray]) -> dict[str, DayGaps]:
+    races = Races.from_frame(rows)
+    market = races.loss(_floats(rows, "market_probability"))
+    return {
+        channel: DayGaps.from_races(races.race_date, races.loss(probability) - market)
+        for channel, probability in probabilities.items()
+    }
+
+
+def _reference(bundle: Bundle, past: pl.DataFrame) -> dict[str, DayGaps]:
+    """Gaps of the past out-of-sample predictions, the quiet times that alarms are measured against.
+
+    The few weights of blend and gate were fitted on these very rows; their optimism is a nat or two in all, which
+    thousands of races don't notice.
+    """
+    rows = priced_frame(settled_frame(past))
+    if rows.is_empty():
+        return {channel: DayGaps.empty() for channel in ("recipe", "fundamental")}
+    first = rows["race_date"][0]
+    fundamental = np.exp(rows["score"].to_numpy())
+    recipe = fundamental
+    if bundle.shipped == "blend" and bundle.blend is not None:
+        recipe = _floats(replace(bundle.blend, cutoff=first).predict(rows, 0), "blend_probability")
+    if bundle.shipped == "experts" and bundle.gate is not None:
+        recipe = _floats(replace(bundle.gate, cutoff=first).predict(rows, 0), "expert_probability")
+    return _gaps(rows, {"recipe": recipe, "fundamental": fundamental})
+
+
+def _past_predictions(
+    train: pl.DataFrame, sqpe: FundamentalModel, experts: Sequence[ExpertModel], scores: pl.DataFrame | None
+) -> pl.DataFrame:
+    outcome = ("win_share", "decimal_odds", "market_probability")
+    if scores is not None:
+        past = train.select(*KEYS, *outcome).join(scores, on="runner_key", how="inner", maintain_order="left")
+        if past["race_key"].n_unique() >= MIN_BLEND_RACES:
+            return past
+    if sqpe.inner_predictions_ is None:
+        raise TooFewRacesError("bundle: the fundamental model carries no inner predictions; fit it anew")
+    past = sqpe.inner_predictions_.join(
+        train.select("runner_key", *outcome), on="runner_key", how="inner", maintain_order="left"
+    )
+    for expert in experts:
+        if expert.inner_predictions_ is not None:
+            inner = expert.inner_predictions_.select(
+                "runner_key", pl.col("correction").alias(f"correction_{expert.regime.name}")
+            )
+            past = past.join(inner, on="runner_key", how="left", maintain_order="left")
+    return past
+
+
+def _unless_unpriced(fit: Any) -> Any:
+    """A part that past prices are needed for, or None when there are too few."""
+    try:
+        return fit()
+    except (NoPricesError, TooFewRacesError):
+        return None
+
+
+def _corrections(expert: ExpertModel, wide: Any, races: Races) -> FloatArray:
+    if not expert.trees_.rounds_:
+        return np.zeros(races.runners)
+    return expert.trees_.score(tree_matrix(wide, races, expert.relative))
+
+
+def _warm(trees: Boosted) -> WarmTrees:
+    return WarmTrees(trees.texts_, trees.rounds_)
+
+
+def _floats(frame: pl.DataFrame, name: str) -> FloatArray:
+    column: FloatArray = frame.get_column(name).cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return column
+
+
+def _predicted(
+    frame: pl.DataFrame, races: Races, columns: Mapping[str, FloatArray], basis: Sequence[str]
+) -> pl.DataFrame:
+    """The output frame; a part that did not speak is null."""
+    missing = np.full(frame.height, np.nan)
+    names = ("fundamental_probability", "expert_probability", "blend_probability", "fair_probability", "reliability")
+    values = {name: columns.get(name, missing) for name in (*names, "tie_offset", "nds_offset")}
+    market, odds = _floats(frame, "market_probability"), _floats(frame, "decimal_odds")
+    own = {"sqpe": values["fundamental_probability"]}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for module in MODULES[1:]:
+            own[module] = races.softmax(np.log(market) + values[f"{module}_offset"]) if frame.height else missing
+    above = {}
+    for module in MODULES:
+        spoken = np.isfinite(own[module]) & np.isfinite(market)
+        above[f"{module}_above"] = [
+            bool(a) if s else None for a, s in zip(own[module] > market + 1e-12, spoken, strict=True)
+        ]
+    regime: list[str | None] = [None if np.isnan(price) else OUTSIDE for price in odds]
+    for band in PRICE_REGIMES:
+        for row in np.flatnonzero(in_regime(odds, band)):
+            regime[row] = band.name
+    return (
+        frame.select(*KEYS)
+        .with_columns(pl.Series(name, column, nan_to_null=True) for name, column in values.items())
+        .with_columns(
+            pl.Series("basis", basis, dtype=pl.String),
+            pl.Series("regime", regime, dtype=pl.String),
+            *(pl.Series(name, column, dtype=pl.Boolean) for name, column in above.items()),
+        )
+        .with_columns(
+            pl.sum_horizontal(
+                (pl.col(f"{module}_above").cast(pl.Int32) for module in MODULES), ignore_nulls=False
+            ).alias("modules_above")
+        )
+    )

@@ -1,0 +1,192 @@
+"""The prediction log: what was said before each race, as JSON lines and as a table, and what became of it.
+
+Belongs here: writing the log of new predictions, joining results to it later without rewriting a line, the predictions
+to be judged after the race. Does not belong here: judging (monitoring.evaluation).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from velo_assets.reports.pages import write_page
+from velo_assets.warehouse.build import table_exists, transaction
+from velo_assets.warehouse.query import frame_of
+
+LOG = "serving/prediction_log"
+OUTCOMES = "serving/prediction_outcomes"
+
+LOG_TYPES = {
+    "timestamp": "timestamptz",
+    "request_id": "varchar",
+    "race_id": "bigint",
+    "horse_id": "bigint",
+    "model_name": "varchar",
+    "model_version": "integer",
+    "is_champion": "boolean",
+    "sqpe_prob": "double",
+    "tie_intent": "double",
+    "final_prob": "double",
+    "result_position": "integer",
+    "won": "integer",
+}
+"""Fields of the log. The last two are null when a line is written, and stay so: see `serving.prediction_outcomes`."""
+
+
+def log_predictions(connection: duckdb.DuckDBPyConnection, new: pl.DataFrame, folder: Path) -> list[Path]:
+    """Append new predictions to the log table, and bring the JSON lines of their days (UTC) up to it.
+
+    A file is written from the table as a whole and swapped in, so that a crash between the two leaves no gap; as the
+    table only grows, so does the file.
+
+    Args:
+        connection: an open warehouse.
+        new: rows that `store_predictions` returned.
+        folder: where `YYYY-MM-DD.jsonl` goes, one file per day of prediction.
+
+    Returns:
+        Files written.
+    """
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in LOG_TYPES.items())
+    lines = new.select(
+        pl.col("predicted_at").alias("timestamp"),
+        "request_id",
+        pl.col("race_key").alias("race_id"),
+        pl.col("horse_key").alias("horse_id"),
+        "model_name",
+        "model_version",
+        "is_champion",
+        pl.col("fundamental_probability").alias("sqpe_prob"),
+        pl.col("tie_offset").alias("tie_intent"),
+        pl.col("fair_probability").alias("final_prob"),
+        pl.lit(None, dtype=pl.Int32).alias("result_position"),
+        pl.lit(None, dtype=pl.Int32).alias("won"),
+    )
+    with transaction(connection):
+        connection.execute(f"create table if not exists serving.prediction_log ({columns})")
+        if lines.height:
+            connection.register("new_lines", lines.to_arrow())
+            try:
+                connection.execute(
+                    "insert into serving.prediction_log by name select * from new_lines "
+                    "where request_id not in (select request_id from serving.prediction_log)"
+                )
+            finally:
+                connection.unregister("new_lines")
+    days = lines["timestamp"].dt.date().unique().sort().to_list()
+    return [_write_lines(connection, folder, day) for day in days]
+
+
+def create_outcomes(connection: duckdb.DuckDBPyConnection) -> None:
+    """(Re)create the view serving.prediction_outcomes: the log with each horse's result beside it.
+
+    `outcome` is `settled`, `non-runner` (the race ran without the horse), `void` (the race's win shares don't sum to
+    1), `no result` (a later day has results, this race has none: abandoned, or its results are missing) or `awaited`.
+    """
+    if not table_exists(connection, LOG):
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in LOG_TYPES.items())
+        connection.execute(f"create table serving.prediction_log ({columns})")
+    connection.execute(
+        """
+        create or replace view serving.prediction_outcomes as
+        with races as (
+            select race_key, sum(win_share) as settled from core.results group by race_key
+        ),
+        days as (
+            select request_id, any_value(race_date) as race_date from serving.predictions group by request_id
+        )
+        select
+            log.* exclude (result_position, won),
+            days.race_date,
+            results.position as result_position,
+            results.won,
+            results.win_share,
+            case
+                when races.race_key is not null and abs(races.settled - 1) >= 1e-6 then 'void'
+                when results.runner_key is not null then 'settled'
+                when races.race_key is not null then 'non-runner'
+                when days.race_date < (select max(race_date) from core.results) then 'no result'
+                else 'awaited'
+            end as outcome
+        from serving.prediction_log as log
+        inner join days on days.request_id = log.request_id
+        left join races on races.race_key = log.race_id
+        left join core.results as results on results.race_key = log.race_id and results.horse_key = log.horse_id
+        """
+    )
+
+
+def served_predictions(
+    connection: duckdb.DuckDBPyConnection, price_kind: str, since: date | None = None
+) -> pl.DataFrame:
+    """The last prediction before the result of each race, beside the closing market, ready to be judged.
+
+    Horses withdrawn since are left out and the others' probabilities scaled up to 1 again, as a bet on the remaining
+    field would be settled; a race that gained a runner after its last prediction is left out: nothing was said of it.
+
+    Args:
+        connection: an open warehouse.
+        price_kind: market to compare with.
+        since: first race day.
+
+    Returns:
+        race_date, race_key, runner_key, fold (year), model_name, model_version, is_champion, model_probability,
+        fundamental_probability, basis, market_probability: what `monitoring.evaluation.evaluate_races` reads.
+    """
+    if not table_exists(connection, "serving/predictions"):
+        return pl.DataFrame()
+    return frame_of(
+        connection,
+        """
+        with last as (
+            select * from serving.predictions
+            where race_date >= $since
+            qualify predicted_at = max(predicted_at) over (partition by race_key, model_name, model_version)
+        ),
+        ran as (
+            select race_key, count(*) as runners from core.results group by race_key
+        ),
+        joined as (
+            select
+                last.*, ran.runners,
+                sum(last.fair_probability) over race_of_model as fair_total,
+                sum(last.fundamental_probability) over race_of_model as fundamental_total,
+                count(*) over race_of_model as predicted
+            from last
+            inner join core.results using (race_key, horse_key)
+            inner join ran using (race_key)
+            window race_of_model as (partition by last.race_key, last.model_name, last.model_version)
+        )
+        select
+            joined.race_date, joined.race_key, joined.runner_key, year(joined.race_date)::integer as fold,
+            joined.model_name, joined.model_version, joined.is_champion,
+            joined.fair_probability / joined.fair_total as model_probability,
+            joined.fundamental_probability / joined.fundamental_total as fundamental_probability,
+            joined.basis, market.probability as market_probability
+        from joined
+        left join market.probabilities as market
+            on market.runner_key = joined.runner_key and market.price_kind = $price_kind
+        where joined.predicted = joined.runners
+        order by joined.race_date, joined.race_key, joined.runner_key, joined.model_version
+        """,
+        {"since": since or date.min, "price_kind": price_kind},
+    )
+
+
+def _write_lines(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> Path:
+    rows = frame_of(
+        connection,
+        """
+        select * from serving.prediction_log
+        where (timestamp at time zone 'UTC')::date = $day
+        order by timestamp, race_id, model_version, final_prob desc, horse_id
+        """,
+        {"day": day},
+    )
+    stamped = rows.with_columns(
+        pl.col("timestamp").dt.convert_time_zone(str(UTC)).dt.to_string("%Y-%m-%dT%H:%M:%S%.6f+00:00")
+    )
+    return write_page(folder / f"{day.isoformat()}.jsonl", stamped.write_ndjson())

@@ -1,0 +1,1 @@
+"""Tests of serving: bundles, predictions, the log, the card page."""
