@@ -24,7 +24,6 @@ def test_the_mark_a_horse_ran_to(stables: Stables) -> None:
     assert rows[second]["performance_last_gap_lb"] == pytest.approx(-61 + 126 - 6 - 62)
     assert rows[second]["performance_best_gap_lb"] == pytest.approx(-3)
     assert (rows[first]["mark_below_peak"], rows[second]["mark_below_peak"]) == (-4, 2)
-    assert rows[first]["opposition_mark_last"] == pytest.approx(67)
     assert rows[first]["opposition_mark_ewma"] == pytest.approx(67)
 
 
@@ -37,7 +36,6 @@ def test_franking_by_the_others_of_the_last_race(stables: Stables) -> None:
     today = stables.race(DAY, [{"horse_key": 1}])[0]
     row = stables.build("collateral_form", DAY, DAY)[today]
     assert row["race_franking"] == pytest.approx(0.5 / (1 + 3))
-    assert row["race_franking_runs"] == 1
 
 
 def test_unrated_races_and_debuts_are_null(stables: Stables) -> None:
@@ -45,5 +43,5 @@ def test_unrated_races_and_debuts_are_null(stables: Stables) -> None:
     today, debut = stables.race(DAY, [{"horse_key": 1, "official_rating": 74}, {"horse_key": 2}])
     rows = stables.build("collateral_form", DAY, DAY)
     for key in (today, debut):
-        for name in ("performance_ewma_lb", "performance_gap_lb", "opposition_mark_last", "race_franking"):
+        for name in ("performance_ewma_lb", "performance_gap_lb", "opposition_mark_ewma", "race_franking"):
             assert rows[key][name] is None

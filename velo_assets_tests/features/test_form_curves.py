@@ -35,7 +35,7 @@ def test_time_weighted_means_and_last_runs(stables: Stables) -> None:
     assert (row["form_runs"], row["form_wins"], row["won_last"]) == (2, 1, 0)
     assert (row["form_win_rate"], row["form_place_rate"]) == (0.5, 1.0)
     # Over 8 furlongs lengths stay as they are; the winner's margin over the second was 2.
-    assert (row["lengths_last"], row["lengths_last_2"], row["lengths_best"]) == (4.0, -2.0, -2.0)
+    assert (row["lengths_last"], row["lengths_best"]) == (4.0, -2.0)
 
 
 def test_slope_over_a_year(stables: Stables) -> None:
@@ -59,7 +59,7 @@ def test_a_faller_beat_nobody_and_has_no_lengths(stables: Stables) -> None:
     row = stables.build("form_curves", DAY, DAY)[today]
     assert row["form_last"] == 0
     assert row["lengths_last"] is None
-    assert row["lengths_last_2"] == 2.0
+    assert row["lengths_best"] == 2.0
     assert row["won_last"] == 0
 
 

@@ -25,9 +25,7 @@ def test_shrunk_rates_and_race_pace_from_comments(stables: Stables) -> None:
     assert row["style_mean"] == pytest.approx(mean)
     assert (row["style_last"], row["style_runs"]) == (0.25, 3)
     assert row["race_pace"] == pytest.approx(lead + 0.12)
-    assert row["rival_pace"] == pytest.approx(0.12)
     assert row["style_by_pace"] == pytest.approx((mean - 0.5) * (lead + 0.12 - 1))
-    assert row["style_vs_field"] == pytest.approx(mean - (mean + 0.5) / 2)
     assert row["style_by_draw"] == pytest.approx((mean - 0.5) * -0.5)
     assert rows[unseen]["lead_rate"] is None
     assert rows[unseen]["style_by_pace"] is None

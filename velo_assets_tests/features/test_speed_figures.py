@@ -89,7 +89,7 @@ def test_late_gain_and_early_pace_from_calls(stables: Stables) -> None:
     today = stables.race(DAY, [{"horse_key": HORSE}])[0]
     row = stables.build("speed_figures", DAY, DAY)[today]
     assert row["late_gain_ewma"] == pytest.approx(1.0)
-    assert row["early_pace_last"] == pytest.approx(10.0)
+    assert row["early_pace_ewma"] == pytest.approx(10.0)
 
 
 def test_times_of_the_same_day_do_not_count(stables: Stables) -> None:

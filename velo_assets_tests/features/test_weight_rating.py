@@ -28,11 +28,11 @@ def test_weights_ratings_and_claims_of_a_handicap(stables: Stables) -> None:
     )
     rows = stables.build("weight_rating", DAY, DAY)
     row = rows[first]
-    assert (row["weight_lb"], row["weight_vs_field_lb"], row["weight_below_top_lb"]) == (126, 3, 0)
+    assert (row["weight_lb"], row["weight_vs_field_lb"]) == (126, 3)
     assert row["weight_above_best_win_lb"] == 6
     # Weight less rating: 51 and 56, so the first rider claims 5.
     assert (row["claim_lb"], rows[second]["claim_lb"]) == (5, 0)
-    assert (row["or_vs_field"], rows[second]["or_below_top"]) == (5.5, 11)
+    assert (row["or_vs_field"], rows[second]["or_vs_field"]) == (5.5, -5.5)
     assert row["or_vs_year"] == pytest.approx(75 - 69)
     assert (row["body_weight_delta_lb"], row["body_weight_vs_year_lb"], row["body_weight_vs_wins_lb"]) == (-10, 0, 10)
     assert row["weight_share"] == pytest.approx(126 / 1010)

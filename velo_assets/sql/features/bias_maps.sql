@@ -237,7 +237,7 @@ select
     horse_draw.draw_bias_ewma, -- time-weighted mean draw bias of its past runs, half-life 90 days [share]
     targets.stall_share, -- stall as a share of the field, 0 = stall 1, 1 = the highest; null over jumps [share]
     (horse_going.wins + targets.horse_strength * (horse.wins + targets.horse_strength) / (horse.expected + targets.horse_strength)) / (horse_going.expected + targets.horse_strength) as course_going_iv, -- the horse's wins at this course and going against 1/field size, shrunk to its own record, that to 1 [ratio]
-    cast(horse_going.runs as bigint) as course_going_runs -- the horse's runs at this course and going in 1095 days [runs]
+    cast(horse_going.runs as integer) as course_going_runs -- the horse's runs at this course and going in 1095 days [runs]
 from targets
 left join stall_going_windows as going
     on going.trip = targets.trip and going.going_group is not distinct from targets.going_group and going.stall_fifth = targets.stall_fifth and going.race_date = targets.race_date

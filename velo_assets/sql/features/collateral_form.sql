@@ -85,7 +85,6 @@ horse_windows as (
         max(performance_lb) over days_365 as performance_best_lb,
         last_value(performance_lb ignore nulls) over career as performance_last_lb,
         max(handicap_mark) over career as mark_peak,
-        last_value(opposition_mark ignore nulls) over career as opposition_mark_last,
         sum(opposition_mark * weight_90d) over career / nullif(sum(case when opposition_mark is not null then weight_90d end) over career, 0) as opposition_mark_ewma,
         last_value(case when rivals_beaten is not null then race_key end ignore nulls) over career as last_race_key
     from horse_days
@@ -103,7 +102,6 @@ franking as (
     select
         last_race_key,
         race_date,
-        sum(runs) over since as runs,
         -- Three runs at par steady a race few have run from since.
         sum(rivals_beaten) over since / (sum(runs) over since + 3) as race_franking
     from next_runs
@@ -118,10 +116,8 @@ select
     windows.performance_last_lb - windows.handicap_mark as performance_last_gap_lb, -- mark the horse ran to last time less today's mark [points]
     windows.performance_best_lb - windows.handicap_mark as performance_best_gap_lb, -- best mark it ran to in 365 days less today's mark [points]
     windows.mark_peak - windows.handicap_mark as mark_below_peak, -- highest mark in 1095 days less today's mark [points]
-    windows.opposition_mark_last, -- mean mark of the field of the last race [points]
     windows.opposition_mark_ewma, -- time-weighted mean mark of the fields met, half-life 90 days [points]
-    franking.race_franking, -- share of rivals beaten, less a half, by the others of the last race in their next run, shrunk to 0; null while none has run [share]
-    cast(franking.runs as bigint) as race_franking_runs -- how many of the last race's runners have run since; null while none has [runs]
+    franking.race_franking -- share of rivals beaten, less a half, by the others of the last race in their next run, shrunk to 0; null while none has run [share]
 from entries
 left join horse_windows as windows on windows.horse_key = entries.horse_key and windows.race_date = entries.race_date
 left join franking on franking.last_race_key = windows.last_race_key and franking.race_date = entries.race_date

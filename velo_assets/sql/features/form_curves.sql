@@ -112,8 +112,6 @@ horse_windows as (
         lag(run_rivals_beaten, 2 ignore nulls) over runs as rivals_beaten_2,
         lag(run_rivals_beaten, 3 ignore nulls) over runs as rivals_beaten_3,
         lag(run_lengths, 1 ignore nulls) over runs as lengths_1,
-        lag(run_lengths, 2 ignore nulls) over runs as lengths_2,
-        lag(run_lengths, 3 ignore nulls) over runs as lengths_3,
         lag(run_rpr, 1 ignore nulls) over runs as rpr_1,
         lag(run_ts, 1 ignore nulls) over runs as ts_1
     from weighted_days
@@ -145,8 +143,6 @@ curves as (
         lengths_ewma,
         lengths_best,
         case when race_date - date_1 <= 1095 then nullif(lengths_1, -99) end as lengths_last,
-        case when race_date - date_2 <= 1095 then nullif(lengths_2, -99) end as lengths_last_2,
-        case when race_date - date_3 <= 1095 then nullif(lengths_3, -99) end as lengths_last_3,
         case when race_date - date_1 <= 1095 then nullif(rpr_1, -1) end as rpr_last,
         rpr_best,
         case when race_date - date_1 <= 1095 then nullif(ts_1, -1) end as ts_last,
@@ -176,8 +172,6 @@ select
     curves.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, negative for a winner's margin, half-life 90 days [lengths]
     curves.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs, negative for a winner's margin [lengths]
     curves.lengths_last, -- lengths beaten last time, as over 8 furlongs, negative for a winner's margin [lengths]
-    curves.lengths_last_2, -- lengths beaten two runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
-    curves.lengths_last_3, -- lengths beaten three runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
     curves.rpr_last, -- Racing Post Rating of the last run, an after-race rating [points]
     curves.rpr_best, -- best Racing Post Rating in 365 days [points]
     curves.ts_last, -- Topspeed of the last run, an after-race rating [points]

@@ -220,9 +220,9 @@ select
     horse.jockey_ability - horse.past_jockey_ability as jockey_upgrade_ewma, -- the same against the time-weighted mean of all past jockeys, half-life 180 days [share]
     horse.past_jockey_ability, -- time-weighted mean ability of the past jockeys, half-life 180 days [share]
     case when horse.last_jockey_key is not null then cast(horse.last_jockey_key <> runs.jockey_key and jockeys_in_race.jockey_key is not null as integer) end as last_jockey_on_rival, -- the jockey of the last run rides another horse of this race; null without a run [0/1]
-    cast(coalesce(jockey_choices.horses, 0) as bigint) as jockey_choice, -- horses of this race the jockey rode in their last run: what there was to choose from [horses]
-    cast(pair.runs as bigint) as jockey_horse_runs, -- runs of the horse under this jockey in 1095 days [runs]
-    cast(pair.wins as bigint) as jockey_horse_wins, -- wins of the horse under this jockey in 1095 days [wins]
+    cast(coalesce(jockey_choices.horses, 0) as integer) as jockey_choice, -- horses of this race the jockey rode in their last run: what there was to choose from [horses]
+    cast(pair.runs as integer) as jockey_horse_runs, -- runs of the horse under this jockey in 1095 days [runs]
+    cast(pair.wins as integer) as jockey_horse_wins, -- wins of the horse under this jockey in 1095 days [wins]
     pair.rivals_beaten as jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
     case when horse.trainer_key is not null and horse.last_trainer_key is not null then cast(horse.trainer_key <> horse.last_trainer_key as integer) end as trainer_change, -- another trainer than last time; null without a run [0/1]
     ln(date_diff('day', horse.last_date, runs.race_date)) - trainer.mean_log_layoff_days as layoff_vs_habit, -- log of the days since the last run less the trainer's mean of 365 days; null without a run [log days]
@@ -232,9 +232,9 @@ select
     case when horse.last_surface is not null then cast(runs.surface <> horse.last_surface as integer) end as surface_change, -- another surface than last time; null without a run [0/1]
     runs.distance_furlongs - horse.last_distance_furlongs as distance_move_furlongs, -- distance today less that of the last run [furlongs]
     (course.wins + coalesce(shrinkage.course_strength, 5) * trainer_impacts.trainer_impact) / (course.expected + coalesce(shrinkage.course_strength, 5)) as trainer_course_impact, -- the trainer's wins at the course against 1/field size, shrunk to the trainer's own with a prior of 5 expected wins until a year of results lies before [ratio]
-    cast(course.runs as bigint) as trainer_course_runs, -- the trainer's runs at the course in 1095 days [runs]
-    cast(stable_entries.runners as bigint) as stable_runners, -- runners of the trainer in this race [runners]
-    cast(booked_rides.rides as bigint) as jockey_rides_today -- rides of the jockey declared for the day [rides]
+    cast(course.runs as integer) as trainer_course_runs, -- the trainer's runs at the course in 1095 days [runs]
+    cast(stable_entries.runners as integer) as stable_runners, -- runners of the trainer in this race [runners]
+    cast(booked_rides.rides as integer) as jockey_rides_today -- rides of the jockey declared for the day [rides]
 from runs
 left join horse_windows as horse on horse.horse_key = runs.horse_key and horse.race_date = runs.race_date
 left join trainer_windows as trainer on trainer.trainer_key = runs.trainer_key and trainer.race_date = runs.race_date

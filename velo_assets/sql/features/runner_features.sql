@@ -14,13 +14,10 @@ trainer_velocity as (
         trainer_sr_30d,
         trainer_sr_90d,
         trainer_sr_career,
-        trainer_runs_14d,
         trainer_runs_90d,
         trainer_runs_career,
         trainer_form_14d,
-        trainer_impact_365d,
         trainer_impact,
-        trainer_ae_90d,
         trainer_ae,
         trainer_place_rate,
         trainer_rivals_beaten_90d,
@@ -35,13 +32,10 @@ jockey_velocity as (
         jockey_sr_30d,
         jockey_sr_90d,
         jockey_sr_career,
-        jockey_runs_14d,
         jockey_runs_90d,
         jockey_runs_career,
         jockey_form_14d,
-        jockey_impact_365d,
         jockey_impact,
-        jockey_ae_90d,
         jockey_ae,
         jockey_place_rate,
         jockey_rivals_beaten_90d,
@@ -55,7 +49,6 @@ trainer_jockey as (
         tj_combo_uplift,
         tj_combo_runs,
         tj_combo_impact,
-        tj_combo_ae,
         tj_combo_share,
         owner_trainer_runs,
         owner_trainer_impact
@@ -66,7 +59,6 @@ speed_figures as (
     select
         runner_key,
         speed_ewma,
-        speed_ewma_365d,
         speed_last,
         speed_best,
         speed_at_trip,
@@ -75,9 +67,7 @@ speed_figures as (
         speed_figure_trend,
         speed_runs,
         late_gain_ewma,
-        late_gain_last,
-        early_pace_ewma,
-        early_pace_last
+        early_pace_ewma
     from features.speed_figures
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
@@ -102,8 +92,6 @@ form_curves as (
         lengths_ewma,
         lengths_best,
         lengths_last,
-        lengths_last_2,
-        lengths_last_3,
         rpr_last,
         rpr_best,
         ts_last,
@@ -134,18 +122,15 @@ weight_rating as (
         runner_key,
         weight_lb,
         weight_vs_field_lb,
-        weight_below_top_lb,
         weight_above_best_win_lb,
         claim_lb,
         official_rating,
         or_vs_field,
-        or_below_top,
         or_vs_year,
         body_weight_lb,
         body_weight_delta_lb,
         body_weight_vs_year_lb,
         body_weight_vs_wins_lb,
-        body_weight_vs_field_lb,
         weight_share,
         age_years,
         card_rating,
@@ -194,9 +179,7 @@ running_style as (
         style_last,
         style_runs,
         race_pace,
-        rival_pace,
         style_by_pace,
-        style_vs_field,
         style_by_draw
     from features.running_style
     where race_date >= cast($start as date) and race_date <= cast($end as date)
@@ -246,10 +229,8 @@ collateral_form as (
         performance_last_gap_lb,
         performance_best_gap_lb,
         mark_below_peak,
-        opposition_mark_last,
         opposition_mark_ewma,
-        race_franking,
-        race_franking_runs
+        race_franking
     from features.collateral_form
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
@@ -287,14 +268,12 @@ race_shape as (
         race_class,
         is_pattern,
         rating_band_high,
-        rating_band_width,
         rating_spread,
         weight_range_lb,
         is_single_age,
         is_sex_restricted,
         age_vs_field,
         is_female,
-        female_vs_field,
         is_gelding,
         distance_furlongs,
         going_index
@@ -308,29 +287,21 @@ within_race as (
         form_ewma_30d_gap,
         form_ewma_30d_rank,
         form_ewma_z,
-        lengths_ewma_z,
         rpr_best_z,
         rpr_best_gap,
         speed_ewma_z,
         speed_ewma_gap,
-        speed_best_z,
         speed_last_z,
         market_strength_ewma_z,
         market_strength_ewma_gap,
         market_strength_ewma_rank,
         market_strength_last_z,
-        market_strength_ewma_240d_z,
         performance_gap_lb_z,
-        performance_gap_lb_gap,
         performance_best_gap_lb_z,
         jockey_rivals_beaten_90d_z,
         jockey_rivals_beaten_90d_gap,
-        jockey_impact_365d_z,
+        jockey_impact_z,
         trainer_rivals_beaten_90d_z,
-        trainer_impact_365d_z,
-        jockey_upgrade_ewma_z,
-        draw_rail_bias_z,
-        layoff_days_z,
         official_rating_z
     from features.within_race
     where race_date >= cast($start as date) and race_date <= cast($end as date)
@@ -343,13 +314,10 @@ select
     trainer_velocity.trainer_sr_30d, -- strike rate of the last 30 days, shrunk to the trainer's own career rate [wins per run]
     trainer_velocity.trainer_sr_90d, -- strike rate of the last 90 days, shrunk to the trainer's own career rate [wins per run]
     trainer_velocity.trainer_sr_career, -- strike rate of the last 1095 days, shrunk to the mean of all trainers [wins per run]
-    trainer_velocity.trainer_runs_14d, -- runs in the last 14 days [runs]
     trainer_velocity.trainer_runs_90d, -- runs in the last 90 days [runs]
     trainer_velocity.trainer_runs_career, -- runs in the last 1095 days [runs]
     trainer_velocity.trainer_form_14d, -- raw strike rate of the last 14 days less the career rate; null without a run [wins per run]
-    trainer_velocity.trainer_impact_365d, -- wins of the last 365 days against 1/field size, shrunk to 1 [ratio]
     trainer_velocity.trainer_impact, -- wins of the last 1095 days against 1/field size, shrunk to 1 [ratio]
-    trainer_velocity.trainer_ae_90d, -- wins of the last 90 days against the closing market's expectation, shrunk to 1 [ratio]
     trainer_velocity.trainer_ae, -- wins of the last 1095 days against the closing market's expectation, shrunk to 1 [ratio]
     trainer_velocity.trainer_place_rate, -- share of runs of the last 1095 days in the first three [share]
     trainer_velocity.trainer_rivals_beaten_90d, -- mean share of rivals beaten in the last 90 days [share]
@@ -358,13 +326,10 @@ select
     jockey_velocity.jockey_sr_30d, -- strike rate of the last 30 days, shrunk to the jockey's own career rate [wins per run]
     jockey_velocity.jockey_sr_90d, -- strike rate of the last 90 days, shrunk to the jockey's own career rate [wins per run]
     jockey_velocity.jockey_sr_career, -- strike rate of the last 1095 days, shrunk to the mean of all jockeys [wins per run]
-    jockey_velocity.jockey_runs_14d, -- runs in the last 14 days [runs]
     jockey_velocity.jockey_runs_90d, -- runs in the last 90 days [runs]
     jockey_velocity.jockey_runs_career, -- runs in the last 1095 days [runs]
     jockey_velocity.jockey_form_14d, -- raw strike rate of the last 14 days less the career rate; null without a run [wins per run]
-    jockey_velocity.jockey_impact_365d, -- wins of the last 365 days against 1/field size, shrunk to 1 [ratio]
     jockey_velocity.jockey_impact, -- wins of the last 1095 days against 1/field size, shrunk to 1 [ratio]
-    jockey_velocity.jockey_ae_90d, -- wins of the last 90 days against the closing market's expectation, shrunk to 1 [ratio]
     jockey_velocity.jockey_ae, -- wins of the last 1095 days against the closing market's expectation, shrunk to 1 [ratio]
     jockey_velocity.jockey_place_rate, -- share of runs of the last 1095 days in the first three [share]
     jockey_velocity.jockey_rivals_beaten_90d, -- mean share of rivals beaten in the last 90 days [share]
@@ -372,12 +337,10 @@ select
     trainer_jockey.tj_combo_uplift, -- wins of the pair against what the trainer and the jockey win with anybody, shrunk, less 1 [ratio]
     trainer_jockey.tj_combo_runs, -- runs of the pair in the last 1095 days [runs]
     trainer_jockey.tj_combo_impact, -- wins of the pair against 1/field size, shrunk to 1 [ratio]
-    trainer_jockey.tj_combo_ae, -- wins of the pair against the closing market's expectation, shrunk to 1 [ratio]
     trainer_jockey.tj_combo_share, -- share of the trainer's runs of the last 1095 days ridden by this jockey [share]
     trainer_jockey.owner_trainer_runs, -- runs of the owner with the trainer in the last 1095 days; null without an owner [runs]
     trainer_jockey.owner_trainer_impact, -- wins of the owner with the trainer against 1/field size, shrunk to the trainer's own; null without an owner [ratio]
     speed_figures.speed_ewma, -- time-weighted mean speed figure, half-life 60 days [points, 100 = par, 1 = 0.1% of par time]
-    speed_figures.speed_ewma_365d, -- time-weighted mean speed figure, half-life 365 days [points]
     speed_figures.speed_last, -- last speed figure in 365 days [points]
     speed_figures.speed_best, -- best speed figure in 365 days [points]
     speed_figures.speed_at_trip, -- mean speed figure at this course and distance in 730 days; null without a run there [points]
@@ -386,9 +349,7 @@ select
     speed_figures.speed_figure_trend, -- slope of the speed figures in 365 days; null under three [points per 30 days]
     speed_figures.speed_runs, -- runs with a speed figure in 365 days [runs]
     speed_figures.late_gain_ewma, -- time-weighted mean share of the field passed between the straight and the finish, half-life 365 days; null without calls [share]
-    speed_figures.late_gain_last, -- share of the field passed between the straight and the finish last time; null without calls [share]
     speed_figures.early_pace_ewma, -- time-weighted mean early pace of the horse's races against the par of course and distance, half-life 365 days; positive = fast early; null without calls [0.1% of the race time]
-    speed_figures.early_pace_last, -- early pace of the horse's last race against par; null without calls [0.1% of the race time]
     form_curves.form_ewma, -- time-weighted mean share of rivals beaten, half-life 90 days [share]
     form_curves.form_ewma_30d, -- time-weighted mean share of rivals beaten, half-life 30 days [share]
     form_curves.form_ewma_365d, -- time-weighted mean share of rivals beaten, half-life 365 days [share]
@@ -407,8 +368,6 @@ select
     form_curves.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, negative for a winner's margin, half-life 90 days [lengths]
     form_curves.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs, negative for a winner's margin [lengths]
     form_curves.lengths_last, -- lengths beaten last time, as over 8 furlongs, negative for a winner's margin [lengths]
-    form_curves.lengths_last_2, -- lengths beaten two runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
-    form_curves.lengths_last_3, -- lengths beaten three runs ago, as over 8 furlongs, negative for a winner's margin [lengths]
     form_curves.rpr_last, -- Racing Post Rating of the last run, an after-race rating [points]
     form_curves.rpr_best, -- best Racing Post Rating in 365 days [points]
     form_curves.ts_last, -- Topspeed of the last run, an after-race rating [points]
@@ -427,18 +386,15 @@ select
     class_layoff.career_days, -- days since the first run within 1095 days; null without a run [days]
     weight_rating.weight_lb, -- weight carried [lb]
     weight_rating.weight_vs_field_lb, -- weight carried less the mean of the field [lb]
-    weight_rating.weight_below_top_lb, -- top weight of the race less the weight carried [lb]
     weight_rating.weight_above_best_win_lb, -- weight carried less the highest the horse has won under in 1095 days; null without a win [lb]
     weight_rating.claim_lb, -- allowance claimed by the jockey, read off weight less rating in a handicap; null elsewhere and where no rating is published [lb]
     weight_rating.official_rating, -- official rating; null where none is published [points]
     weight_rating.or_vs_field, -- official rating less the mean of the field [points]
-    weight_rating.or_below_top, -- highest official rating of the race less the horse's [points]
     weight_rating.or_vs_year, -- official rating less the horse's mean of 365 days [points]
     weight_rating.body_weight_lb, -- declared weight of the horse; null where none is declared [lb]
     weight_rating.body_weight_delta_lb, -- declared weight less that of the last run [lb]
     weight_rating.body_weight_vs_year_lb, -- declared weight less the horse's mean of 365 days [lb]
     weight_rating.body_weight_vs_wins_lb, -- declared weight less the horse's mean when winning; null without a win [lb]
-    weight_rating.body_weight_vs_field_lb, -- declared weight less the mean of the field [lb]
     weight_rating.weight_share, -- weight carried as a share of the horse's own [share]
     weight_rating.age_years, -- age [years]
     weight_rating.card_rating, -- the card's master rating, published before the race; null without a card [points]
@@ -469,9 +425,7 @@ select
     running_style.style_last, -- early position last time, 1 = in front, 0 = last [share]
     running_style.style_runs, -- runs of the last six with a known style [runs]
     running_style.race_pace, -- sum of the lead rates of the race's runners; null where no style is known [leaders]
-    running_style.rival_pace, -- sum of the rivals' lead rates [leaders]
     running_style.style_by_pace, -- front-running style times pace beyond one leader: a front runner in a fast race is positive [share x leaders]
-    running_style.style_vs_field, -- early position less the mean of the field's [share]
     running_style.style_by_draw, -- front-running style times stall share, both centred; null over jumps [share squared]
     trouble.trouble_rate, -- share of the last three runs with trouble (hampered, short of room, wide, slowly away); null where no comment is known [share]
     trouble.trouble_last, -- trouble last time; null without a comment [0/1]
@@ -497,10 +451,8 @@ select
     collateral_form.performance_last_gap_lb, -- mark the horse ran to last time less today's mark [points]
     collateral_form.performance_best_gap_lb, -- best mark it ran to in 365 days less today's mark [points]
     collateral_form.mark_below_peak, -- highest mark in 1095 days less today's mark [points]
-    collateral_form.opposition_mark_last, -- mean mark of the field of the last race [points]
     collateral_form.opposition_mark_ewma, -- time-weighted mean mark of the fields met, half-life 90 days [points]
     collateral_form.race_franking, -- share of rivals beaten, less a half, by the others of the last race in their next run, shrunk to 0; null while none has run [share]
-    collateral_form.race_franking_runs, -- how many of the last race's runners have run since; null while none has [runs]
     intent_signals.jockey_change, -- another jockey than last time; null without a run [0/1]
     intent_signals.jockey_upgrade, -- share of rivals the jockey beat in 365 days less that of the last run's jockey as known then; null without a run [share]
     intent_signals.jockey_upgrade_ewma, -- the same against the time-weighted mean of all past jockeys, half-life 180 days [share]
@@ -526,14 +478,12 @@ select
     race_shape.race_class, -- class number, 1 is best; null where races carry none [class]
     race_shape.is_pattern, -- pattern or listed race [0/1]
     race_shape.rating_band_high, -- top of the rating band; null where there is none [points]
-    race_shape.rating_band_width, -- width of the rating band [points]
     race_shape.rating_spread, -- standard deviation of the official ratings [points]
     race_shape.weight_range_lb, -- top weight less bottom weight [lb]
     race_shape.is_single_age, -- race for one age only [0/1]
     race_shape.is_sex_restricted, -- race for one sex only [0/1]
     race_shape.age_vs_field, -- age less the mean of the field [years]
     race_shape.is_female, -- filly or mare [0/1]
-    race_shape.female_vs_field, -- filly or mare, less the share of them in the field [share]
     race_shape.is_gelding, -- gelding [0/1]
     race_shape.distance_furlongs, -- distance [furlongs]
     race_shape.going_index, -- going from -2 firm to +3 heavy [index]
@@ -541,29 +491,21 @@ select
     within_race.form_ewma_30d_gap, -- form (half-life 30 days): value less the best of the race, 0 for the best [same unit]
     within_race.form_ewma_30d_rank, -- form (half-life 30 days): rank in the race, 1 = highest; ties share; null where unknown [rank]
     within_race.form_ewma_z, -- form (half-life 90 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.lengths_ewma_z, -- lengths beaten (half-life 90 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.rpr_best_z, -- best Racing Post Rating of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.rpr_best_gap, -- best Racing Post Rating of 365 days: value less the best of the race, 0 for the best [same unit]
     within_race.speed_ewma_z, -- speed figure (half-life 60 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.speed_ewma_gap, -- speed figure (half-life 60 days): value less the best of the race, 0 for the best [same unit]
-    within_race.speed_best_z, -- best speed figure of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.speed_last_z, -- last speed figure: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.market_strength_ewma_z, -- past market strength (half-life 45 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.market_strength_ewma_gap, -- past market strength (half-life 45 days): value less the best of the race, 0 for the best [same unit]
     within_race.market_strength_ewma_rank, -- past market strength (half-life 45 days): rank in the race, 1 = highest; ties share; null where unknown [rank]
     within_race.market_strength_last_z, -- market strength last time: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.market_strength_ewma_240d_z, -- past market strength (half-life 240 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.performance_gap_lb_z, -- mark run to less today's mark: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.performance_gap_lb_gap, -- mark run to less today's mark: value less the best of the race, 0 for the best [same unit]
     within_race.performance_best_gap_lb_z, -- best mark run to less today's mark: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.jockey_rivals_beaten_90d_z, -- share of rivals the jockey beat in 90 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.jockey_rivals_beaten_90d_gap, -- share of rivals the jockey beat in 90 days: value less the best of the race, 0 for the best [same unit]
-    within_race.jockey_impact_365d_z, -- impact of the jockey in 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    within_race.jockey_impact_z, -- impact of the jockey: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.trainer_rivals_beaten_90d_z, -- share of rivals the trainer's runners beat in 90 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.trainer_impact_365d_z, -- impact of the trainer in 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.jockey_upgrade_ewma_z, -- jockey upgrade: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.draw_rail_bias_z, -- draw bias: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    within_race.layoff_days_z, -- days since the last run: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     within_race.official_rating_z -- official rating: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
 from entries
 left join trainer_velocity on trainer_velocity.runner_key = entries.runner_key

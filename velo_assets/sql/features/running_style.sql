@@ -91,7 +91,6 @@ race_paces as (
     select
         race_key,
         sum(lead_rate) as lead_rate,
-        avg(style_mean) as style_mean,
         -- A race where nobody's style is known has no pace to speak of.
         sum(runs) as runs
     from styles
@@ -108,9 +107,7 @@ select
     styles.style_last, -- early position last time, 1 = in front, 0 = last [share]
     cast(styles.runs as integer) as style_runs, -- runs of the last six with a known style [runs]
     case when race_paces.runs > 0 then race_paces.lead_rate end as race_pace, -- sum of the lead rates of the race's runners; null where no style is known [leaders]
-    case when styles.runs > 0 then race_paces.lead_rate - styles.lead_rate end as rival_pace, -- sum of the rivals' lead rates [leaders]
     case when styles.runs > 0 then (styles.style_mean - 0.5) * (race_paces.lead_rate - 1) end as style_by_pace, -- front-running style times pace beyond one leader: a front runner in a fast race is positive [share x leaders]
-    case when styles.runs > 0 then styles.style_mean - race_paces.style_mean end as style_vs_field, -- early position less the mean of the field's [share]
     case when styles.runs > 0 then (styles.style_mean - 0.5) * (styles.stall_share - 0.5) end as style_by_draw -- front-running style times stall share, both centred; null over jumps [share squared]
 from styles
 left join race_paces on race_paces.race_key = styles.race_key

@@ -202,16 +202,13 @@ horse_windows as (
         horse_key,
         race_date,
         sum(speed_figure * weight_60d) over career / nullif(sum(case when speed_figure is not null then weight_60d end) over career, 0) as speed_ewma,
-        sum(speed_figure * weight_365d) over career / nullif(sum(case when speed_figure is not null then weight_365d end) over career, 0) as speed_ewma_365d,
         max(speed_figure) over days_365 as speed_best,
         count(speed_figure) over days_365 as speed_runs,
         stddev_samp(speed_figure) over days_365 as speed_spread,
         regr_slope(speed_figure, day_number) over days_365 as speed_slope_per_day,
         last_value(speed_figure ignore nulls) over days_365 as speed_last,
         sum(late_gain * weight_365d) over career / nullif(sum(case when late_gain is not null then weight_365d end) over career, 0) as late_gain_ewma,
-        sum(early_pace * weight_365d) over career / nullif(sum(case when early_pace is not null then weight_365d end) over career, 0) as early_pace_ewma,
-        last_value(late_gain ignore nulls) over days_365 as late_gain_last,
-        last_value(early_pace ignore nulls) over days_365 as early_pace_last
+        sum(early_pace * weight_365d) over career / nullif(sum(case when early_pace is not null then weight_365d end) over career, 0) as early_pace_ewma
     from weighted_days
     window
         career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
@@ -232,7 +229,6 @@ select
     entries.race_key, -- key of the race [key]
     entries.runner_key, -- key of the runner [key]
     windows.speed_ewma, -- time-weighted mean speed figure, half-life 60 days [points, 100 = par, 1 = 0.1% of par time]
-    windows.speed_ewma_365d, -- time-weighted mean speed figure, half-life 365 days [points]
     windows.speed_last, -- last speed figure in 365 days [points]
     windows.speed_best, -- best speed figure in 365 days [points]
     trips.speed_at_trip, -- mean speed figure at this course and distance in 730 days; null without a run there [points]
@@ -241,9 +237,7 @@ select
     case when windows.speed_runs >= 3 then windows.speed_slope_per_day * 30 end as speed_figure_trend, -- slope of the speed figures in 365 days; null under three [points per 30 days]
     windows.speed_runs, -- runs with a speed figure in 365 days [runs]
     windows.late_gain_ewma, -- time-weighted mean share of the field passed between the straight and the finish, half-life 365 days; null without calls [share]
-    windows.late_gain_last, -- share of the field passed between the straight and the finish last time; null without calls [share]
-    windows.early_pace_ewma, -- time-weighted mean early pace of the horse's races against the par of course and distance, half-life 365 days; positive = fast early; null without calls [0.1% of the race time]
-    windows.early_pace_last -- early pace of the horse's last race against par; null without calls [0.1% of the race time]
+    windows.early_pace_ewma -- time-weighted mean early pace of the horse's races against the par of course and distance, half-life 365 days; positive = fast early; null without calls [0.1% of the race time]
 from entries
 left join horse_windows as windows on windows.horse_key = entries.horse_key and windows.race_date = entries.race_date
 left join trip_windows as trips on trips.horse_key = entries.horse_key and trips.race_date = entries.race_date

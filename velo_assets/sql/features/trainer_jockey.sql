@@ -1,5 +1,5 @@
 -- grain: one row per runner
--- point in time: results and closing prices of strictly earlier race days, collapsed to one row per pair and day before any window
+-- point in time: results of strictly earlier race days, collapsed to one row per pair and day before any window
 -- look-back: 1095 days
 -- description: The trainer and jockey together, and the trainer and owner together: wins against what the trainer and the jockey each win with anybody.
 with entries as (
@@ -11,11 +11,6 @@ results as (
     select runner_key, won
     from core.results
     where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
-),
-prices as (
-    select runner_key, 1 / decimal_odds / book_percent as market_probability
-    from core.prices
-    where price_kind = 'sp' and book_complete and race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
 ),
 races as (
     select race_key, field_size
@@ -48,17 +43,14 @@ runs as (
         entries.owner_key,
         case when results.runner_key is not null then 1 else 0 end as runs,
         coalesce(results.won, 0) as wins,
-        case when results.runner_key is not null then 1.0 / races.field_size else 0 end as expected_wins,
-        case when prices.market_probability is not null then coalesce(results.won, 0) else 0 end as priced_wins,
-        case when results.runner_key is not null then coalesce(prices.market_probability, 0) else 0 end as market_wins
+        case when results.runner_key is not null then 1.0 / races.field_size else 0 end as expected_wins
     from entries
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
-    left join prices on prices.runner_key = entries.runner_key
     where entries.trainer_key is not null
 ),
 pair_days as (
-    select trainer_key, jockey_key, race_date, sum(runs) as runs, sum(wins) as wins, sum(expected_wins) as expected_wins, sum(priced_wins) as priced_wins, sum(market_wins) as market_wins
+    select trainer_key, jockey_key, race_date, sum(runs) as runs, sum(wins) as wins, sum(expected_wins) as expected_wins
     from runs
     where jockey_key is not null
     group by trainer_key, jockey_key, race_date
@@ -70,9 +62,7 @@ pair_windows as (
         race_date,
         coalesce(sum(runs) over career, 0) as runs,
         coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected_wins) over career, 0) as expected_wins,
-        coalesce(sum(priced_wins) over career, 0) as priced_wins,
-        coalesce(sum(market_wins) over career, 0) as market_wins
+        coalesce(sum(expected_wins) over career, 0) as expected_wins
     from pair_days
     window career as (partition by trainer_key, jockey_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
 ),
@@ -115,8 +105,6 @@ runners as (
         pair_windows.runs as pair_runs,
         pair_windows.wins as pair_wins,
         pair_windows.expected_wins as pair_expected_wins,
-        pair_windows.priced_wins as pair_priced_wins,
-        pair_windows.market_wins as pair_market_wins,
         trainer_windows.runs as trainer_runs,
         owner_windows.runs as owner_runs,
         owner_windows.wins as owner_wins,
@@ -143,10 +131,9 @@ select
     race_key, -- key of the race [key]
     runner_key, -- key of the runner [key]
     (pair_wins + pair_strength) / (pair_expected_wins * trainer_impact * jockey_impact + pair_strength) - 1 as tj_combo_uplift, -- wins of the pair against what the trainer and the jockey win with anybody, shrunk, less 1 [ratio]
-    cast(pair_runs as bigint) as tj_combo_runs, -- runs of the pair in the last 1095 days [runs]
+    cast(pair_runs as integer) as tj_combo_runs, -- runs of the pair in the last 1095 days [runs]
     (pair_wins + pair_strength) / (pair_expected_wins + pair_strength) as tj_combo_impact, -- wins of the pair against 1/field size, shrunk to 1 [ratio]
-    (pair_priced_wins + pair_strength) / (pair_market_wins + pair_strength) as tj_combo_ae, -- wins of the pair against the closing market's expectation, shrunk to 1 [ratio]
     pair_runs / nullif(trainer_runs, 0) as tj_combo_share, -- share of the trainer's runs of the last 1095 days ridden by this jockey [share]
-    cast(owner_runs as bigint) as owner_trainer_runs, -- runs of the owner with the trainer in the last 1095 days; null without an owner [runs]
+    cast(owner_runs as integer) as owner_trainer_runs, -- runs of the owner with the trainer in the last 1095 days; null without an owner [runs]
     (owner_wins + owner_strength * trainer_impact) / (owner_expected_wins + owner_strength) as owner_trainer_impact -- wins of the owner with the trainer against 1/field size, shrunk to the trainer's own; null without an owner [ratio]
 from runners

@@ -74,10 +74,6 @@ trainer_windows as (
         coalesce(sum(wins) over days_30, 0) as wins_30d,
         coalesce(sum(runs) over days_90, 0) as runs_90d,
         coalesce(sum(wins) over days_90, 0) as wins_90d,
-        coalesce(sum(priced_wins) over days_90, 0) as priced_wins_90d,
-        coalesce(sum(market_wins) over days_90, 0) as market_wins_90d,
-        coalesce(sum(expected_wins) over days_365, 0) as expected_wins_365d,
-        coalesce(sum(wins) over days_365, 0) as wins_365d,
         sum(rivals_beaten) over days_90 / nullif(sum(runs) over days_90, 0) as rivals_beaten_90d,
         coalesce(sum(runs) over career, 0) as runs,
         coalesce(sum(wins) over career, 0) as wins,
@@ -91,7 +87,6 @@ trainer_windows as (
         days_14 as (partition by trainer_key order by race_date range between interval 14 day preceding and interval 1 day preceding),
         days_30 as (partition by trainer_key order by race_date range between interval 30 day preceding and interval 1 day preceding),
         days_90 as (partition by trainer_key order by race_date range between interval 90 day preceding and interval 1 day preceding),
-        days_365 as (partition by trainer_key order by race_date range between interval 365 day preceding and interval 1 day preceding),
         career as (partition by trainer_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
 ),
 trainer_rates as (
@@ -114,13 +109,10 @@ select
     (rates.wins_30d + rates.month_strength_runs * rates.career_rate) / (rates.runs_30d + rates.month_strength_runs) as trainer_sr_30d, -- strike rate of the last 30 days, shrunk to the trainer's own career rate [wins per run]
     (rates.wins_90d + rates.month_strength_runs * rates.career_rate) / (rates.runs_90d + rates.month_strength_runs) as trainer_sr_90d, -- strike rate of the last 90 days, shrunk to the trainer's own career rate [wins per run]
     rates.career_rate as trainer_sr_career, -- strike rate of the last 1095 days, shrunk to the mean of all trainers [wins per run]
-    cast(rates.runs_14d as bigint) as trainer_runs_14d, -- runs in the last 14 days [runs]
-    cast(rates.runs_90d as bigint) as trainer_runs_90d, -- runs in the last 90 days [runs]
-    cast(rates.runs as bigint) as trainer_runs_career, -- runs in the last 1095 days [runs]
+    cast(rates.runs_90d as integer) as trainer_runs_90d, -- runs in the last 90 days [runs]
+    cast(rates.runs as integer) as trainer_runs_career, -- runs in the last 1095 days [runs]
     case when rates.runs_14d > 0 then rates.wins_14d / rates.runs_14d - rates.career_rate end as trainer_form_14d, -- raw strike rate of the last 14 days less the career rate; null without a run [wins per run]
-    (rates.wins_365d + rates.career_strength_wins) / (rates.expected_wins_365d + rates.career_strength_wins) as trainer_impact_365d, -- wins of the last 365 days against 1/field size, shrunk to 1 [ratio]
     (rates.wins + rates.career_strength_wins) / (rates.expected_wins + rates.career_strength_wins) as trainer_impact, -- wins of the last 1095 days against 1/field size, shrunk to 1 [ratio]
-    (rates.priced_wins_90d + rates.career_strength_wins) / (rates.market_wins_90d + rates.career_strength_wins) as trainer_ae_90d, -- wins of the last 90 days against the closing market's expectation, shrunk to 1 [ratio]
     (rates.priced_wins + rates.career_strength_wins) / (rates.market_wins + rates.career_strength_wins) as trainer_ae, -- wins of the last 1095 days against the closing market's expectation, shrunk to 1 [ratio]
     rates.place_rate as trainer_place_rate, -- share of runs of the last 1095 days in the first three [share]
     rates.rivals_beaten_90d as trainer_rivals_beaten_90d, -- mean share of rivals beaten in the last 90 days [share]

@@ -27,11 +27,8 @@ fields as (
     select
         race_key,
         avg(weight_lb) as mean_weight_lb,
-        max(weight_lb) as top_weight_lb,
         avg(official_rating) as mean_rating,
-        max(official_rating) as top_rating,
-        max(weight_lb - official_rating) as pounds_less_rating,
-        avg(body_weight_lb) as mean_body_weight_lb
+        max(weight_lb - official_rating) as pounds_less_rating
     from entries
     where race_date >= cast($start as date)
     group by race_key
@@ -68,20 +65,17 @@ select
     entries.runner_key, -- key of the runner [key]
     entries.weight_lb, -- weight carried [lb]
     entries.weight_lb - fields.mean_weight_lb as weight_vs_field_lb, -- weight carried less the mean of the field [lb]
-    fields.top_weight_lb - entries.weight_lb as weight_below_top_lb, -- top weight of the race less the weight carried [lb]
     entries.weight_lb - windows.winning_weight_lb as weight_above_best_win_lb, -- weight carried less the highest the horse has won under in 1095 days; null without a win [lb]
     case
         when races.is_handicap and fields.pounds_less_rating - (entries.weight_lb - entries.official_rating) between 0 and 10 then fields.pounds_less_rating - (entries.weight_lb - entries.official_rating)
     end as claim_lb, -- allowance claimed by the jockey, read off weight less rating in a handicap; null elsewhere and where no rating is published [lb]
     entries.official_rating, -- official rating; null where none is published [points]
     entries.official_rating - fields.mean_rating as or_vs_field, -- official rating less the mean of the field [points]
-    fields.top_rating - entries.official_rating as or_below_top, -- highest official rating of the race less the horse's [points]
     entries.official_rating - windows.mean_rating as or_vs_year, -- official rating less the horse's mean of 365 days [points]
     entries.body_weight_lb, -- declared weight of the horse; null where none is declared [lb]
     entries.body_weight_lb - windows.last_body_weight_lb as body_weight_delta_lb, -- declared weight less that of the last run [lb]
     entries.body_weight_lb - windows.mean_body_weight_lb as body_weight_vs_year_lb, -- declared weight less the horse's mean of 365 days [lb]
     entries.body_weight_lb - windows.winning_body_weight_lb as body_weight_vs_wins_lb, -- declared weight less the horse's mean when winning; null without a win [lb]
-    entries.body_weight_lb - fields.mean_body_weight_lb as body_weight_vs_field_lb, -- declared weight less the mean of the field [lb]
     entries.weight_lb / nullif(entries.body_weight_lb, 0) as weight_share, -- weight carried as a share of the horse's own [share]
     entries.age_years, -- age [years]
     entries.card_rating, -- the card's master rating, published before the race; null without a card [points]

@@ -12,7 +12,6 @@ form_curves as (
         runner_key,
         form_ewma_30d,
         form_ewma,
-        lengths_ewma,
         rpr_best
     from features.form_curves
     where race_date >= cast($start as date) and race_date <= cast($end as date)
@@ -21,7 +20,6 @@ speed_figures as (
     select
         runner_key,
         speed_ewma,
-        speed_best,
         speed_last
     from features.speed_figures
     where race_date >= cast($start as date) and race_date <= cast($end as date)
@@ -30,8 +28,7 @@ market_history as (
     select
         runner_key,
         market_strength_ewma,
-        market_strength_last,
-        market_strength_ewma_240d
+        market_strength_last
     from features.market_history
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
@@ -47,37 +44,15 @@ jockey_velocity as (
     select
         runner_key,
         jockey_rivals_beaten_90d,
-        jockey_impact_365d
+        jockey_impact
     from features.jockey_velocity
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 trainer_velocity as (
     select
         runner_key,
-        trainer_rivals_beaten_90d,
-        trainer_impact_365d
+        trainer_rivals_beaten_90d
     from features.trainer_velocity
-    where race_date >= cast($start as date) and race_date <= cast($end as date)
-),
-intent_signals as (
-    select
-        runner_key,
-        jockey_upgrade_ewma
-    from features.intent_signals
-    where race_date >= cast($start as date) and race_date <= cast($end as date)
-),
-bias_maps as (
-    select
-        runner_key,
-        draw_rail_bias
-    from features.bias_maps
-    where race_date >= cast($start as date) and race_date <= cast($end as date)
-),
-class_layoff as (
-    select
-        runner_key,
-        layoff_days
-    from features.class_layoff
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 weight_rating as (
@@ -94,23 +69,16 @@ runner_values as (
         entries.runner_key,
         form_curves.form_ewma_30d,
         form_curves.form_ewma,
-        form_curves.lengths_ewma,
         form_curves.rpr_best,
         speed_figures.speed_ewma,
-        speed_figures.speed_best,
         speed_figures.speed_last,
         market_history.market_strength_ewma,
         market_history.market_strength_last,
-        market_history.market_strength_ewma_240d,
         collateral_form.performance_gap_lb,
         collateral_form.performance_best_gap_lb,
         jockey_velocity.jockey_rivals_beaten_90d,
-        jockey_velocity.jockey_impact_365d,
+        jockey_velocity.jockey_impact,
         trainer_velocity.trainer_rivals_beaten_90d,
-        trainer_velocity.trainer_impact_365d,
-        intent_signals.jockey_upgrade_ewma,
-        bias_maps.draw_rail_bias,
-        class_layoff.layoff_days,
         weight_rating.official_rating
     from entries
     left join form_curves on form_curves.runner_key = entries.runner_key
@@ -119,9 +87,6 @@ runner_values as (
     left join collateral_form on collateral_form.runner_key = entries.runner_key
     left join jockey_velocity on jockey_velocity.runner_key = entries.runner_key
     left join trainer_velocity on trainer_velocity.runner_key = entries.runner_key
-    left join intent_signals on intent_signals.runner_key = entries.runner_key
-    left join bias_maps on bias_maps.runner_key = entries.runner_key
-    left join class_layoff on class_layoff.runner_key = entries.runner_key
     left join weight_rating on weight_rating.runner_key = entries.runner_key
 ),
 fields as (
@@ -132,16 +97,12 @@ fields as (
         max(form_ewma_30d) as form_ewma_30d_best,
         avg(form_ewma) as form_ewma_mean,
         stddev_pop(form_ewma) as form_ewma_spread,
-        avg(lengths_ewma) as lengths_ewma_mean,
-        stddev_pop(lengths_ewma) as lengths_ewma_spread,
         avg(rpr_best) as rpr_best_mean,
         stddev_pop(rpr_best) as rpr_best_spread,
         max(rpr_best) as rpr_best_best,
         avg(speed_ewma) as speed_ewma_mean,
         stddev_pop(speed_ewma) as speed_ewma_spread,
         max(speed_ewma) as speed_ewma_best,
-        avg(speed_best) as speed_best_mean,
-        stddev_pop(speed_best) as speed_best_spread,
         avg(speed_last) as speed_last_mean,
         stddev_pop(speed_last) as speed_last_spread,
         avg(market_strength_ewma) as market_strength_ewma_mean,
@@ -149,28 +110,17 @@ fields as (
         max(market_strength_ewma) as market_strength_ewma_best,
         avg(market_strength_last) as market_strength_last_mean,
         stddev_pop(market_strength_last) as market_strength_last_spread,
-        avg(market_strength_ewma_240d) as market_strength_ewma_240d_mean,
-        stddev_pop(market_strength_ewma_240d) as market_strength_ewma_240d_spread,
         avg(performance_gap_lb) as performance_gap_lb_mean,
         stddev_pop(performance_gap_lb) as performance_gap_lb_spread,
-        max(performance_gap_lb) as performance_gap_lb_best,
         avg(performance_best_gap_lb) as performance_best_gap_lb_mean,
         stddev_pop(performance_best_gap_lb) as performance_best_gap_lb_spread,
         avg(jockey_rivals_beaten_90d) as jockey_rivals_beaten_90d_mean,
         stddev_pop(jockey_rivals_beaten_90d) as jockey_rivals_beaten_90d_spread,
         max(jockey_rivals_beaten_90d) as jockey_rivals_beaten_90d_best,
-        avg(jockey_impact_365d) as jockey_impact_365d_mean,
-        stddev_pop(jockey_impact_365d) as jockey_impact_365d_spread,
+        avg(jockey_impact) as jockey_impact_mean,
+        stddev_pop(jockey_impact) as jockey_impact_spread,
         avg(trainer_rivals_beaten_90d) as trainer_rivals_beaten_90d_mean,
         stddev_pop(trainer_rivals_beaten_90d) as trainer_rivals_beaten_90d_spread,
-        avg(trainer_impact_365d) as trainer_impact_365d_mean,
-        stddev_pop(trainer_impact_365d) as trainer_impact_365d_spread,
-        avg(jockey_upgrade_ewma) as jockey_upgrade_ewma_mean,
-        stddev_pop(jockey_upgrade_ewma) as jockey_upgrade_ewma_spread,
-        avg(draw_rail_bias) as draw_rail_bias_mean,
-        stddev_pop(draw_rail_bias) as draw_rail_bias_spread,
-        avg(layoff_days) as layoff_days_mean,
-        stddev_pop(layoff_days) as layoff_days_spread,
         avg(official_rating) as official_rating_mean,
         stddev_pop(official_rating) as official_rating_spread
     from runner_values
@@ -183,23 +133,16 @@ ranked_values as (
         runner_key,
         form_ewma_30d,
         form_ewma,
-        lengths_ewma,
         rpr_best,
         speed_ewma,
-        speed_best,
         speed_last,
         market_strength_ewma,
         market_strength_last,
-        market_strength_ewma_240d,
         performance_gap_lb,
         performance_best_gap_lb,
         jockey_rivals_beaten_90d,
-        jockey_impact_365d,
+        jockey_impact,
         trainer_rivals_beaten_90d,
-        trainer_impact_365d,
-        jockey_upgrade_ewma,
-        draw_rail_bias,
-        layoff_days,
         official_rating,
         case when form_ewma_30d is not null then rank() over (partition by race_key order by form_ewma_30d desc nulls last) end as form_ewma_30d_rank,
         case when market_strength_ewma is not null then rank() over (partition by race_key order by market_strength_ewma desc nulls last) end as market_strength_ewma_rank
@@ -213,29 +156,21 @@ select
     ranked_values.form_ewma_30d - fields.form_ewma_30d_best as form_ewma_30d_gap, -- form (half-life 30 days): value less the best of the race, 0 for the best [same unit]
     ranked_values.form_ewma_30d_rank, -- form (half-life 30 days): rank in the race, 1 = highest; ties share; null where unknown [rank]
     (ranked_values.form_ewma - fields.form_ewma_mean) / nullif(fields.form_ewma_spread, 0) as form_ewma_z, -- form (half-life 90 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    (ranked_values.lengths_ewma - fields.lengths_ewma_mean) / nullif(fields.lengths_ewma_spread, 0) as lengths_ewma_z, -- lengths beaten (half-life 90 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.rpr_best - fields.rpr_best_mean) / nullif(fields.rpr_best_spread, 0) as rpr_best_z, -- best Racing Post Rating of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     ranked_values.rpr_best - fields.rpr_best_best as rpr_best_gap, -- best Racing Post Rating of 365 days: value less the best of the race, 0 for the best [same unit]
     (ranked_values.speed_ewma - fields.speed_ewma_mean) / nullif(fields.speed_ewma_spread, 0) as speed_ewma_z, -- speed figure (half-life 60 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     ranked_values.speed_ewma - fields.speed_ewma_best as speed_ewma_gap, -- speed figure (half-life 60 days): value less the best of the race, 0 for the best [same unit]
-    (ranked_values.speed_best - fields.speed_best_mean) / nullif(fields.speed_best_spread, 0) as speed_best_z, -- best speed figure of 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.speed_last - fields.speed_last_mean) / nullif(fields.speed_last_spread, 0) as speed_last_z, -- last speed figure: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.market_strength_ewma - fields.market_strength_ewma_mean) / nullif(fields.market_strength_ewma_spread, 0) as market_strength_ewma_z, -- past market strength (half-life 45 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     ranked_values.market_strength_ewma - fields.market_strength_ewma_best as market_strength_ewma_gap, -- past market strength (half-life 45 days): value less the best of the race, 0 for the best [same unit]
     ranked_values.market_strength_ewma_rank, -- past market strength (half-life 45 days): rank in the race, 1 = highest; ties share; null where unknown [rank]
     (ranked_values.market_strength_last - fields.market_strength_last_mean) / nullif(fields.market_strength_last_spread, 0) as market_strength_last_z, -- market strength last time: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    (ranked_values.market_strength_ewma_240d - fields.market_strength_ewma_240d_mean) / nullif(fields.market_strength_ewma_240d_spread, 0) as market_strength_ewma_240d_z, -- past market strength (half-life 240 days): distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.performance_gap_lb - fields.performance_gap_lb_mean) / nullif(fields.performance_gap_lb_spread, 0) as performance_gap_lb_z, -- mark run to less today's mark: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    ranked_values.performance_gap_lb - fields.performance_gap_lb_best as performance_gap_lb_gap, -- mark run to less today's mark: value less the best of the race, 0 for the best [same unit]
     (ranked_values.performance_best_gap_lb - fields.performance_best_gap_lb_mean) / nullif(fields.performance_best_gap_lb_spread, 0) as performance_best_gap_lb_z, -- best mark run to less today's mark: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.jockey_rivals_beaten_90d - fields.jockey_rivals_beaten_90d_mean) / nullif(fields.jockey_rivals_beaten_90d_spread, 0) as jockey_rivals_beaten_90d_z, -- share of rivals the jockey beat in 90 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     ranked_values.jockey_rivals_beaten_90d - fields.jockey_rivals_beaten_90d_best as jockey_rivals_beaten_90d_gap, -- share of rivals the jockey beat in 90 days: value less the best of the race, 0 for the best [same unit]
-    (ranked_values.jockey_impact_365d - fields.jockey_impact_365d_mean) / nullif(fields.jockey_impact_365d_spread, 0) as jockey_impact_365d_z, -- impact of the jockey in 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
+    (ranked_values.jockey_impact - fields.jockey_impact_mean) / nullif(fields.jockey_impact_spread, 0) as jockey_impact_z, -- impact of the jockey: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.trainer_rivals_beaten_90d - fields.trainer_rivals_beaten_90d_mean) / nullif(fields.trainer_rivals_beaten_90d_spread, 0) as trainer_rivals_beaten_90d_z, -- share of rivals the trainer's runners beat in 90 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    (ranked_values.trainer_impact_365d - fields.trainer_impact_365d_mean) / nullif(fields.trainer_impact_365d_spread, 0) as trainer_impact_365d_z, -- impact of the trainer in 365 days: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    (ranked_values.jockey_upgrade_ewma - fields.jockey_upgrade_ewma_mean) / nullif(fields.jockey_upgrade_ewma_spread, 0) as jockey_upgrade_ewma_z, -- jockey upgrade: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    (ranked_values.draw_rail_bias - fields.draw_rail_bias_mean) / nullif(fields.draw_rail_bias_spread, 0) as draw_rail_bias_z, -- draw bias: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
-    (ranked_values.layoff_days - fields.layoff_days_mean) / nullif(fields.layoff_days_spread, 0) as layoff_days_z, -- days since the last run: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
     (ranked_values.official_rating - fields.official_rating_mean) / nullif(fields.official_rating_spread, 0) as official_rating_z -- official rating: distance from the mean of the field in its standard deviations; null where unknown or all equal [z]
 from ranked_values
 left join fields on fields.race_key = ranked_values.race_key
