@@ -13,6 +13,7 @@ import polars as pl
 
 from velo_assets.betting.backtest import choose_shipped, judge, read_predictions
 from velo_assets.betting.compare import write_run
+from velo_assets.betting.metrics import counted
 from velo_assets.modelling.promotion import GateDecision
 from velo_assets.reports.accuracy import fold_metrics
 from velo_assets.reports.pages import write_page
@@ -67,10 +68,11 @@ def write_verdict(
         predictions = read_predictions(connection, decision_price.kind)
         shipped = choose_shipped(predictions)
         detail = f"{shipped}_top20"
-        bets = frame_of(connection, "select * from backtest.bets where strategy_id = ?", [detail])
-        uncounted = frame_of(
+        # The page shows one strategy in detail, the take-out from the two that back everything, and what did not count.
+        ledger = frame_of(
             connection,
-            "select * from backtest.bets where strategy_id <> ? and status in ('void', 'unmatched')",
+            "select * from backtest.bets where strategy_id in (?, 'market_all', 'market_to_price') "
+            "or status in ('void', 'unmatched')",
             [detail],
         )
         strategies = frame_of(connection, "select * from backtest.strategies")
@@ -83,7 +85,7 @@ def write_verdict(
         matrix = _matrix_sample(connection, predictions)
         nulls = _null_rates(connection)
     folds, pooled = fold_metrics(predictions, shipped=shipped, weights=weights)
-    settled = bets.filter(pl.col("status").is_in(("won", "placed", "lost")))
+    settled = counted(ledger.filter(pl.col("strategy_id") == detail))
     verdict = judge(
         predictions,
         matrix,
@@ -117,7 +119,7 @@ def write_verdict(
     }
     sheet = build_tear_sheet(
         predictions,
-        pl.concat([bets, uncounted]),
+        ledger,
         strategies,
         folds,
         pooled,
@@ -130,7 +132,7 @@ def write_verdict(
     )
     write_page(root.reports / "tear_sheet.html", sheet.html)
     write_scoreboard(root.reports / "scoreboard.json", scoreboard)
-    write_run(root.reports / "runs", run_id, predictions, bets, settings)
+    write_run(root.reports / "runs", run_id, predictions, ledger, settings)
     _drop_old_runs(root)
     return WrittenVerdict(sheet.headline, shipped, scoreboard, dict(sheet.pictures), run_id, verdict.decision)
 
