@@ -192,7 +192,7 @@ def fit_offset(
     cutoff: date,
     name: str,
     *,
-    ridge: float = 4.0,
+    ridge: float = 100.0,
     embargo_days: int = 1,
     min_races: int = 200,
 ) -> OffsetModel:
@@ -203,7 +203,8 @@ def fit_offset(
         signals: the module's signals.
         cutoff: first day of the scored fold.
         name: of the module.
-        ridge: penalty on each scaled coefficient: 4 expects effects of about half a log-odds per standard deviation.
+        ridge: penalty on each scaled coefficient: 100 expects about a tenth of a log-odds per standard deviation,
+            the most that a sharp market leaves.
         embargo_days: days before the cutoff that are not used.
         min_races: fewest settled races with full prices.
 
