@@ -97,7 +97,8 @@ def write_drift_report(root: DataRoot, warehouse: Warehouse, price_kind: str) ->
     table = drift_table(reference, current, families).with_columns(
         pl.lit(value, dtype=pl.Date).alias(name) for name, value in periods.items()
     )
-    pages = write_evidently(reference, current, families, root.reports / "drift")
+    worst_first = {family: table.filter(pl.col("family") == family)["column"].to_list() for family in families}
+    pages = write_evidently(reference, current, worst_first, root.reports / "drift")
     page = root.reports / "drift_report.html"
     html = render_page(
         "drift.html.j2",
