@@ -322,12 +322,16 @@ def summary(nights: list[Night], differences: dict[str, str], root: DataRoot, wa
     )
     retrained = ", ".join(f"{n.day} {n.reason}" for n in nights if n.retrain) or "never"
     lines = [
-        f"race days {len(carded)}, races {sum(n.races for n in carded)}, "
-        f"predictions {sum(n.predictions for n in carded)}",
+        (
+            f"race days {len(carded)}, races {sum(n.races for n in carded)}, "
+            f"predictions {sum(n.predictions for n in carded)}"
+        ),
         f"races judged {sum(n.judged for n in nights)}; predictions made after 06:00 of the race day: {late}",
         f"outcomes {outcomes}",
-        f"seconds a night: median {middle:.1f}, first quarter {early:.1f}, last quarter {recent:.1f}, "
-        f"most {max(total):.1f}",
+        (
+            f"seconds a night: median {middle:.1f}, first quarter {early:.1f}, last quarter {recent:.1f}, "
+            f"most {max(total):.1f}"
+        ),
         f"retrain: {retrained}",
         "",
         "| table | replay against batch |",

@@ -133,8 +133,9 @@ def explain(
     if for_linear and frame.height:
         linear = model.linear_
         terms = linear.design(matrix, races) * linear.coefficients_
-        raw += for_linear * terms[:, :count]
-        for extra, position in enumerate(linear.indicators_, start=count):
+        used = list(linear.used_)
+        raw[:, used] += for_linear * terms[:, : len(used)]
+        for extra, position in enumerate(linear.indicators_, start=len(used)):
             raw[:, position] += for_linear * terms[:, extra]
     columns, values = [weight * raw], [matrix.astype(np.float64)]
     names, of_family = list(model.features), [families.get(name, OTHER_FAMILY) for name in model.features]

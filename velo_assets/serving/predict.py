@@ -254,7 +254,7 @@ def predict_frame(model: ServingModel, frame: pl.DataFrame, now: datetime) -> pl
         request.alias("request_id"),
         (1.0 / pl.col("fair_probability")).alias("fair_odds"),
         (pl.col("fair_probability") * pl.col("market_odds") - 1.0).alias("edge"),
-    ).select(TYPES)
+    ).select(list(TYPES))
 
 
 def store_predictions(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> pl.DataFrame:
@@ -293,7 +293,7 @@ def latest_predictions(connection: duckdb.DuckDBPyConnection, race_dates: Sequen
     """
     if not table_exists(connection, PREDICTIONS):
         return _empty()
-    return frame_of(
+    found = frame_of(
         connection,
         """
         select * from serving.predictions
@@ -303,6 +303,8 @@ def latest_predictions(connection: duckdb.DuckDBPyConnection, race_dates: Sequen
         """,
         {"days": list(race_dates)},
     )
+    # DuckDB hands times over in the zone of the machine.
+    return found.with_columns(pl.col("predicted_at").dt.convert_time_zone("UTC"))
 
 
 def card_days(connection: duckdb.DuckDBPyConnection, today: date) -> list[date]:

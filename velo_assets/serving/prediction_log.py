@@ -6,7 +6,7 @@ to be judged after the race. Does not belong here: judging (monitoring.evaluatio
 
 from __future__ import annotations
 
-from datetime import UTC, date
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -187,6 +187,6 @@ def _write_lines(connection: duckdb.DuckDBPyConnection, folder: Path, day: date)
         {"day": day},
     )
     stamped = rows.with_columns(
-        pl.col("timestamp").dt.convert_time_zone(str(UTC)).dt.to_string("%Y-%m-%dT%H:%M:%S%.6f+00:00")
+        pl.col("timestamp").dt.convert_time_zone("UTC").dt.to_string("%Y-%m-%dT%H:%M:%S%.6f+00:00")
     )
     return write_page(folder / f"{day.isoformat()}.jsonl", stamped.write_ndjson())

@@ -1,0 +1,121 @@
+"""The ROI archive: what every strategy returned, pattern by pattern, with intervals and the luck to be expected.
+
+Belongs here: which patterns are kept and how a bet gets its pattern. Does not belong here: intervals (betting.metrics),
+the tags' rules (betting.error_map).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from velo_assets.betting.error_map import TAGS, Tag, available_tags
+from velo_assets.betting.metrics import breakdown, counted
+from velo_assets.settings import PRICE_REGIMES
+
+PATTERNS = ("strategy", "regime", "course", "trainer", "tag")
+"""Ways the bets of a strategy are cut."""
+
+LEAST_BETS = 30
+"""A smaller group says nothing: its interval is wider than +-100% at any price worth betting."""
+
+DRAWS = 500
+"""Bootstrap draws of each interval; thousands of groups, and the second digit decides nothing."""
+
+ARCHIVE_SCHEMA: dict[str, pl.DataType] = {
+    "strategy_id": pl.String(),
+    "pattern": pl.String(),
+    "value": pl.String(),
+    "bets": pl.UInt32(),
+    "wins": pl.Float64(),
+    "expected_wins": pl.Float64(),
+    "turnover": pl.Float64(),
+    "profit": pl.Float64(),
+    "roi": pl.Float64(),
+    "roi_low": pl.Float64(),
+    "roi_high": pl.Float64(),
+    "a_over_e": pl.Float64(),
+    "best_of_k_95": pl.Float64(),
+}
+"""Columns of monitoring.roi_archive."""
+
+COLUMN_WORDS = {
+    "strategy_id": "strategy",
+    "pattern": "strategy (all its bets), regime, course, trainer or tag",
+    "value": "which regime, course, trainer or tag",
+    "bets": "settled bets",
+    "wins": "wins, dead heats in part",
+    "expected_wins": "wins that the market's probabilities let expect",
+    "turnover": "money staked",
+    "profit": "money won, net of commission",
+    "roi": "profit over turnover",
+    "roi_low": "2.5% point over drawn race days",
+    "roi_high": "97.5% point",
+    "a_over_e": "wins over expected wins",
+    "best_of_k_95": "ROI that the best of as many tried groups shows one time in twenty without any edge",
+}
+"""What each column is."""
+
+
+def roi_archive(
+    bets: pl.DataFrame, runners: pl.DataFrame, *, trials: int | None = None, tags: Sequence[Tag] = TAGS, seed: int = 0
+) -> pl.DataFrame:
+    """Returns of every strategy by pattern.
+
+    Args:
+        bets: the ledger `backtest.bets`; voids and unmatched orders don't count.
+        runners: `runner_key, trainer` and the columns that the tags need, such as `betting.backtest.read_predictions`
+            gives them; a tag whose columns are missing is left out.
+        trials: number of variants ever tried on these data; adds the best-of-K null.
+        tags: stories told about runners.
+        seed: of the bootstrap.
+
+    Returns:
+        `ARCHIVE_SCHEMA`, groups of `LEAST_BETS` bets or more; a runner may carry several tags or none.
+    """
+    labels = _labels(counted(bets), runners, tags)
+    parts = []
+    for pattern in PATTERNS:
+        rows = labels.filter(pl.col("pattern") == pattern)
+        rows = rows.filter(pl.len().over("strategy_id", "value") >= LEAST_BETS)
+        if rows.is_empty():
+            continue
+        # `breakdown` cuts by a column of the ledger; the pattern's value stands in the one for the course.
+        cut = breakdown(
+            rows.with_columns(pl.col("value").alias("course")), "course", trials=trials, draws=DRAWS, seed=seed
+        )
+        parts.append(cut.drop("dimension").rename({"group": "value"}).with_columns(pl.lit(pattern).alias("pattern")))
+    if not parts:
+        return pl.DataFrame(schema=ARCHIVE_SCHEMA)
+    archive = pl.concat(parts)
+    if trials is None:
+        archive = archive.with_columns(pl.lit(None, dtype=pl.Float64).alias("best_of_k_95"))
+    return archive.select(list(ARCHIVE_SCHEMA)).cast(ARCHIVE_SCHEMA).sort("strategy_id", "pattern", "value")  # type: ignore[arg-type]
+
+
+def _labels(bets: pl.DataFrame, runners: pl.DataFrame, tags: Sequence[Tag]) -> pl.DataFrame:
+    """Settled bets, once per pattern and value that they belong to."""
+    able, _ = available_tags(runners, tags)
+    carried = runners.select("runner_key", "trainer", *(tag.rule.fill_null(False).alias(tag.name) for tag in able))
+    joined = bets.join(carried, on="runner_key", how="left", maintain_order="left")
+    regime = pl.lit("outside")
+    for band in PRICE_REGIMES:
+        within = (pl.col("decision_price") >= band.low) & (pl.col("decision_price") < band.high)
+        regime = pl.when(within).then(pl.lit(band.name)).otherwise(regime)
+    values = {
+        "strategy": pl.lit("all"),
+        "regime": regime,
+        "course": pl.col("course").fill_null("unknown"),
+        "trainer": pl.col("trainer").fill_null("unknown"),
+    }
+    names = bets.columns
+    parts = [
+        joined.select(*names, pl.lit(pattern).alias("pattern"), value.alias("value"))
+        for pattern, value in values.items()
+    ]
+    parts += [
+        joined.filter(pl.col(tag.name)).select(*names, pl.lit("tag").alias("pattern"), pl.lit(tag.name).alias("value"))
+        for tag in able
+    ]
+    return pl.concat(parts)
