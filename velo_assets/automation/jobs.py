@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dagster as dg
 
-from velo_assets.partitions import YEARLY
-
 LANDING = dg.AssetSelection.groups("landing")
 EVALUATION = dg.AssetSelection.groups("monitoring")
 TRAINING = dg.AssetSelection.groups("models", "backtest")
@@ -19,28 +17,24 @@ land = dg.define_asset_job(
 refresh = dg.define_asset_job(
     "refresh",
     selection=dg.AssetSelection.all() - LANDING,
-    partitions_def=YEARLY,
     description="Build the chain from core to serving for one year or a range of years.",
 )
 
 nightly = dg.define_asset_job(
     "nightly",
     selection=dg.AssetSelection.all(),
-    partitions_def=YEARLY,
     description="Land, then refresh the years of yesterday and today: features, models, evaluation, decision, cards.",
 )
 
 evaluate = dg.define_asset_job(
     "evaluate",
     selection=EVALUATION,
-    partitions_def=YEARLY,
     description="Judge stored predictions by the results that have landed, measure drift, decide on retraining.",
 )
 
 train = dg.define_asset_job(
     "train",
     selection=TRAINING,
-    partitions_def=YEARLY,
     description="Train the models of a year anew and put the recipe to the promotion gate as a challenger.",
 )
 

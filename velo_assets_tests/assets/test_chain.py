@@ -1,0 +1,129 @@
+"""The whole chain on a small simulated world: what is built, what the UI shows, what a rerun changes."""
+
+import json
+
+import dagster as dg
+import pytest
+
+from velo_assets.automation.runner import Outcome, execute, plan, run_chain
+from velo_assets.assets.builds import nodes_of
+from velo_assets.definitions import defs
+from velo_assets_tests.conftest import YEARS, BuiltWorld
+
+TABLES = (
+    "core.races",
+    "core.entries",
+    "core.results",
+    "core.prices",
+    "features.runner_features",
+    "market.probabilities",
+)
+
+
+def contents(world: BuiltWorld, tables: tuple[str, ...] = TABLES) -> dict[str, tuple[int, int]]:
+    """Rows and an order-free hash of each table."""
+    with world.warehouse.connect("test") as connection:
+        return {
+            table: connection.execute(f"select count(*), bit_xor(hash(t)) from {table} as t").fetchall()[0]
+            for table in tables
+        }
+
+
+def materialization(world: BuiltWorld, name: str) -> dg.AssetMaterialization:
+    event = world.instance.get_latest_materialization_event(dg.AssetKey(name.split("/")))
+    assert event is not None, name
+    assert event.asset_materialization is not None
+    return event.asset_materialization
+
+
+def test_every_asset_is_built(built_world: BuiltWorld) -> None:
+    wanted = {spec.key.to_user_string() for asset in defs.assets for spec in asset.specs}
+    assert wanted == set(built_world.outcome.built)
+
+
+def test_every_year_is_materialized(built_world: BuiltWorld) -> None:
+    years = built_world.instance.get_materialized_partitions(dg.AssetKey(["features", "form_curves"]))
+    assert years == {str(year) for year in YEARS}
+
+
+def test_every_check_has_passed(built_world: BuiltWorld) -> None:
+    keys = [key for check in defs.asset_checks for key in check.check_keys]
+    summaries = built_world.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assert set(summaries) == set(keys)
+    failed = [key for key, record in summaries.items() if not record.event.asset_check_evaluation.passed]
+    assert failed == []
+
+
+@pytest.mark.parametrize(
+    "name", ["core/results", "features/form_curves", "features/runner_features", "market/probabilities", "models/blend"]
+)
+def test_tables_show_rows_schema_and_lineage(built_world: BuiltWorld, name: str) -> None:
+    metadata = materialization(built_world, name).metadata
+    with built_world.warehouse.connect("test") as connection:
+        rows = connection.execute(f"select count(*) from {name.replace('/', '.')}").fetchall()[0][0]
+    assert metadata["dagster/row_count"].value == rows
+    columns = metadata["dagster/column_schema"].value.columns
+    assert columns
+    assert all(column.description for column in columns)
+    assert metadata["dagster/column_lineage"].value.deps_by_column
+
+
+def test_form_curves_lead_back_to_results(built_world: BuiltWorld) -> None:
+    lineage = materialization(built_world, "features/form_curves").metadata["dagster/column_lineage"].value
+    sources = {(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage.deps_by_column["form_ewma"]}
+    assert ("core/results", "position") in sources
+
+
+def test_nothing_of_a_later_year_is_in_the_training_of_an_earlier_one(built_world: BuiltWorld) -> None:
+    with built_world.warehouse.connect("test") as connection:
+        late = connection.execute(
+            "select count(*) from models.fundamental where race_date < cutoff or year(race_date) <> fold"
+        ).fetchall()
+    assert late == [(0,)]
+
+
+def test_the_reports_say_simulated(built_world: BuiltWorld) -> None:
+    reports = built_world.root.reports
+    for page in ("tear_sheet.html", "drift_report.html"):
+        assert "SIMULATED" in (reports / page).read_text(encoding="utf-8")
+    scoreboard = json.loads((reports / "scoreboard.json").read_text(encoding="utf-8"))
+    assert scoreboard["data"]["kind"] == "simulated"
+    assert [fold["year"] for fold in scoreboard["folds"]] == [2023]
+    assert set(scoreboard) >= {"data", "decision_price", "folds", "pooled", "strategies", "acceptance", "gate"}
+    assert "closing price" in scoreboard["decision_price"]
+    assert list((reports / "drift").glob("*.html"))
+
+
+def test_each_model_and_year_has_an_mlflow_run(built_world: BuiltWorld) -> None:
+    runs = materialization(built_world, "models/fundamental").metadata["mlflow_runs"].value
+    assert set(runs) == {"2022", "2023"}
+
+
+def test_a_second_run_changes_nothing(built_world: BuiltWorld) -> None:
+    before = contents(built_world)
+    said: list[str] = []
+    outcome = run_chain(defs, built_world.instance, built_world.root, say=said.append)
+    assert said == ["Everything is up to date."]
+    assert {name.split("/")[0] for name in outcome.built} == {"landing"}
+    assert contents(built_world) == before
+
+
+def test_one_year_built_alone_gives_the_same_tables(built_world: BuiltWorld) -> None:
+    before = contents(built_world)
+    names = [
+        spec.key.to_user_string()
+        for asset in defs.assets
+        for spec in asset.specs
+        if spec.key.path[0] in ("core", "features", "market")
+    ]
+    execute(defs, built_world.instance, "refresh", Outcome(), assets=names, years=(2022, 2022))
+    assert contents(built_world) == before
+
+
+def test_years_asked_for_are_planned_and_no_others(built_world: BuiltWorld) -> None:
+    nodes = nodes_of(defs.assets)
+    todo = plan(nodes, built_world.root, to_layer="features", years=(2022, 2022))
+    assert (todo.first_year, todo.last_year) == (2022, 2022)
+    assert {name.split("/")[0] for name in todo.assets} == {"core", "features"}
+    with pytest.raises(ValueError, match="no layer 'feature'"):
+        plan(nodes, built_world.root, to_layer="feature")
