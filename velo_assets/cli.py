@@ -179,6 +179,8 @@ def _plain_errors() -> Iterator[None]:
     """Errors that a person can act on are one line, not a stack; VELO_DEBUG=1 shows the stack."""
     try:
         yield
+    except typer.Exit:
+        raise
     except (ValueError, FileNotFoundError, TimeoutError, RuntimeError) as error:
         if os.environ.get("VELO_DEBUG"):
             raise

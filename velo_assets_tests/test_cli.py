@@ -1,0 +1,93 @@
+"""The `velo` command: exit codes and words a person can act on."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from velo_assets.cli import app
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "data with ünïcode"
+    root.mkdir()
+    monkeypatch.setenv("VELO_DATA", str(root))
+    return root
+
+
+def test_a_missing_data_root_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VELO_DATA", str(tmp_path / "nowhere"))
+    for command in ("run", "land", "status", "clean"):
+        result = runner.invoke(app, [command])
+        assert result.exit_code == 2
+        assert "nowhere" in result.output
+
+
+@pytest.mark.parametrize("years", ["2021..2019", "21", "2019-2021", "last year"])
+def test_years_that_make_no_sense_are_refused(data_root: Path, years: str) -> None:
+    (data_root / "raceform").mkdir()
+    (data_root / "raceform" / "real.csv").write_text("x")
+    result = runner.invoke(app, ["run", "--years", years])
+    assert result.exit_code == 2
+    assert "2019..2021" in result.output
+
+
+def test_simulated_and_real_results_never_mix(data_root: Path) -> None:
+    arguments = [
+        "simulate",
+        "--out",
+        str(data_root),
+        "--first-year",
+        "2022",
+        "--last-year",
+        "2022",
+        "--races-per-year",
+        "40",
+    ]
+    assert runner.invoke(app, arguments).exit_code == 0
+    (data_root / "raceform" / "real.csv").write_text("date,course\n")
+    result = runner.invoke(app, ["run"])
+    assert result.exit_code == 1
+    assert "simulated" in result.output.lower()
+
+
+def test_clean_removes_what_was_simulated_and_keeps_inputs(data_root: Path) -> None:
+    arguments = [
+        "simulate",
+        "--out",
+        str(data_root),
+        "--first-year",
+        "2022",
+        "--last-year",
+        "2022",
+        "--races-per-year",
+        "40",
+    ]
+    assert runner.invoke(app, arguments).exit_code == 0
+    card = data_root / "racecards" / "card.json"
+    card.parent.mkdir()
+    card.write_text("{}")
+    assert runner.invoke(app, ["clean"]).exit_code == 0
+    assert card.exists()
+    assert not list((data_root / "raceform").glob("*.csv"))
+    assert not (data_root / "truth").exists()
+
+
+def test_files_that_can_not_be_used_are_refused_and_named(data_root: Path) -> None:
+    raceform = data_root / "raceform"
+    raceform.mkdir()
+    (raceform / "empty.csv").write_text("")
+    (raceform / "other.csv").write_text("horse;price\nArkle;2/1\n")
+    result = runner.invoke(app, ["land"])
+    assert result.exit_code == 0
+    assert "empty.csv" in result.output
+    assert "other.csv" in result.output
+
+
+def test_status_of_an_empty_root(data_root: Path) -> None:
+    result = runner.invoke(app, ["status"])
+    assert result.exit_code == 0
+    assert "none yet" in result.output
