@@ -45,9 +45,10 @@ def test_simulated_and_real_results_never_mix(data_root: Path) -> None:
         "--last-year",
         "2022",
         "--races-per-year",
-        "40",
+        "100",
     ]
-    assert runner.invoke(app, arguments).exit_code == 0
+    simulated = runner.invoke(app, arguments)
+    assert simulated.exit_code == 0, simulated.output
     (data_root / "raceform" / "real.csv").write_text("date,course\n")
     result = runner.invoke(app, ["run"])
     assert result.exit_code == 1
@@ -64,9 +65,10 @@ def test_clean_removes_what_was_simulated_and_keeps_inputs(data_root: Path) -> N
         "--last-year",
         "2022",
         "--races-per-year",
-        "40",
+        "100",
     ]
-    assert runner.invoke(app, arguments).exit_code == 0
+    simulated = runner.invoke(app, arguments)
+    assert simulated.exit_code == 0, simulated.output
     card = data_root / "racecards" / "card.json"
     card.parent.mkdir()
     card.write_text("{}")
