@@ -81,8 +81,8 @@ MANY_RACES = 40_000
 
 LARGE = FundamentalSettings(
     booster=BoosterSettings(
-        rounds=80,
-        learning_rate=0.2,
+        rounds=50,
+        learning_rate=0.3,
         num_leaves=16,
         min_data_in_leaf=1000,
         feature_fraction=0.2,
