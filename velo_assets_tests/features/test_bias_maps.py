@@ -66,9 +66,7 @@ def test_the_horses_own_affinity_and_past_draws(stables: Stables) -> None:
     stables.race(DAY - timedelta(days=10), [{"horse_key": 1, "position": 2}, {"position": 1}], going_group="soft")
     today = stables.race(DAY, [{"horse_key": 1, "stall": 1}, {"stall": 2}])[0]
     row = stables.build("bias_maps", DAY, DAY)[today]
-    # One win of two runs, expected 1/2 each; on this going one of one; 5 expected wins are the prior.
-    own = (1 + 5) / (1 + 5)
-    assert row["course_going_iv"] == pytest.approx((1 + 5 * own) / (0.5 + 5))
-    assert row["course_going_runs"] == 1
+    # At this course and on this going one win of one, expected 1/2; 5 expected wins are the prior.
+    assert row["course_going_iv"] == pytest.approx((1 + 5) / (0.5 + 5))
     # Twenty days ago the one earlier race made a slope of -0.5 over 0.5 + 50/12, and the horse stood in stall 2.
     assert row["draw_bias_last"] == pytest.approx(0.5 * -0.5 / (0.5 + 50 / 12))

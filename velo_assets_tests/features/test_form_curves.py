@@ -33,7 +33,7 @@ def test_time_weighted_means_and_last_runs(stables: Stables) -> None:
     assert row["form_var"] == pytest.approx(0.125)
     assert row["form_slope"] is None  # two runs make no slope
     assert (row["form_runs"], row["form_wins"], row["won_last"]) == (2, 1, 0)
-    assert (row["form_win_rate"], row["form_place_rate"]) == (0.5, 1.0)
+    assert row["form_win_rate"] == 0.5
     # Over 8 furlongs lengths stay as they are; the winner's margin over the second was 2.
     assert (row["lengths_last"], row["lengths_best"]) == (4.0, -2.0)
 

@@ -30,7 +30,6 @@ def test_what_the_horse_does_under_todays_conditions(stables: Stables) -> None:
     # Only the win weighs: best distance 8.
     assert row["distance_from_best_furlongs"] == pytest.approx(1)
     assert row["distance_mismatch_furlongs"] == pytest.approx(1)
-    assert row["going_mismatch"] == pytest.approx(0)
 
 
 def test_unknown_conditions_and_debuts_are_null(stables: Stables) -> None:
@@ -40,7 +39,13 @@ def test_unknown_conditions_and_debuts_are_null(stables: Stables) -> None:
     )[0]
     debut = stables.race(DAY, [{"horse_key": 2}])[0]
     rows = stables.build("suitability", DAY, DAY)
-    for name in ("going_affinity", "distance_affinity", "distance_from_best_furlongs", "going_mismatch", "going_runs"):
+    for name in (
+        "going_affinity",
+        "distance_affinity",
+        "distance_from_best_furlongs",
+        "distance_mismatch_furlongs",
+        "going_runs",
+    ):
         assert rows[unknown][name] is None
     assert rows[debut]["course_affinity"] is None
     assert rows[debut]["course_runs"] == 0

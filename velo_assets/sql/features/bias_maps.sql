@@ -181,7 +181,7 @@ horse_draw_windows as (
     window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
 ),
 horse_going_days as (
-    select horse_key, course_key, going_group, race_date, sum(won) as wins, sum(case when won is not null then expected end) as expected, count(won) as runs
+    select horse_key, course_key, going_group, race_date, sum(won) as wins, sum(case when won is not null then expected end) as expected
     from runs
     where race_date >= cast($start as date) - 1095
     group by horse_key, course_key, going_group, race_date
@@ -193,24 +193,9 @@ horse_going_windows as (
         going_group,
         race_date,
         coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected,
-        coalesce(sum(runs) over career, 0) as runs
+        coalesce(sum(expected) over career, 0) as expected
     from horse_going_days
     window career as (partition by horse_key, course_key, going_group order by race_date range between interval 1095 day preceding and interval 1 day preceding)
-),
-horse_days as (
-    select horse_key, race_date, sum(wins) as wins, sum(expected) as expected
-    from horse_going_days
-    group by horse_key, race_date
-),
-horse_windows as (
-    select
-        horse_key,
-        race_date,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected
-    from horse_days
-    window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
 ),
 targets as (
     select
@@ -236,8 +221,7 @@ select
     horse_draw.draw_bias_last, -- draw bias of the horse's last run as known then: an excuse when negative; null without one on the flat [share]
     horse_draw.draw_bias_ewma, -- time-weighted mean draw bias of its past runs, half-life 90 days [share]
     targets.stall_share, -- stall as a share of the field, 0 = stall 1, 1 = the highest; null over jumps [share]
-    (horse_going.wins + targets.horse_strength * (horse.wins + targets.horse_strength) / (horse.expected + targets.horse_strength)) / (horse_going.expected + targets.horse_strength) as course_going_iv, -- the horse's wins at this course and going against 1/field size, shrunk to its own record, that to 1 [ratio]
-    cast(horse_going.runs as integer) as course_going_runs -- the horse's runs at this course and going in 1095 days [runs]
+    (horse_going.wins + targets.horse_strength) / (horse_going.expected + targets.horse_strength) as course_going_iv -- the horse's wins at this course and going against 1/field size, shrunk to 1 [ratio]
 from targets
 left join stall_going_windows as going
     on going.trip = targets.trip and going.going_group is not distinct from targets.going_group and going.stall_fifth = targets.stall_fifth and going.race_date = targets.race_date
@@ -251,5 +235,3 @@ left join horse_draw_windows as horse_draw
     on horse_draw.horse_key = targets.horse_key and horse_draw.race_date = targets.race_date
 left join horse_going_windows as horse_going
     on horse_going.horse_key = targets.horse_key and horse_going.course_key = targets.course_key and horse_going.going_group is not distinct from targets.going_group and horse_going.race_date = targets.race_date
-left join horse_windows as horse
-    on horse.horse_key = targets.horse_key and horse.race_date = targets.race_date

@@ -42,7 +42,6 @@ horse_days as (
         max(date_diff('day', date '2015-01-01', entries.race_date)) as day_number,
         max(case when results.runner_key is not null then entries.race_date end) as run_date,
         max(results.won) as won,
-        max(case when results.position <= 3 then 1 when results.runner_key is not null then 0 end) as placed,
         avg(case
             when races.field_size < 2 or results.runner_key is null then null
             when results.position is null then 0
@@ -69,7 +68,6 @@ weighted_days as (
         day_number,
         run_date,
         won,
-        placed,
         rivals_beaten,
         lengths_adjusted,
         racing_post_rating,
@@ -80,8 +78,7 @@ weighted_days as (
         case when run_date is not null then coalesce(racing_post_rating, -1) end as run_rpr,
         case when run_date is not null then coalesce(top_speed, -1) end as run_ts,
         case when rivals_beaten is not null then pow(2, day_number / 30.0) end as weight_30d,
-        case when rivals_beaten is not null then pow(2, day_number / 90.0) end as weight_90d,
-        case when rivals_beaten is not null then pow(2, day_number / 365.0) end as weight_365d
+        case when rivals_beaten is not null then pow(2, day_number / 90.0) end as weight_90d
     from horse_days
 ),
 horse_windows as (
@@ -90,10 +87,8 @@ horse_windows as (
         race_date,
         count(run_date) over career as form_runs,
         sum(won) over career as form_wins,
-        sum(placed) over career as form_places,
         sum(rivals_beaten * weight_30d) over career / nullif(sum(weight_30d) over career, 0) as form_ewma_30d,
         sum(rivals_beaten * weight_90d) over career / nullif(sum(weight_90d) over career, 0) as form_ewma,
-        sum(rivals_beaten * weight_365d) over career / nullif(sum(weight_365d) over career, 0) as form_ewma_365d,
         sum(lengths_adjusted * weight_90d) over career / nullif(sum(case when lengths_adjusted is not null then weight_90d end) over career, 0) as lengths_ewma,
         max(rivals_beaten) over days_365 as form_best,
         min(lengths_adjusted) over days_365 as lengths_best,
@@ -102,7 +97,6 @@ horse_windows as (
         count(rivals_beaten) over days_365 as form_runs_365d,
         var_samp(rivals_beaten) over days_365 as form_var,
         regr_slope(rivals_beaten, day_number) over days_365 as form_slope_per_day,
-        count(top_speed) over days_365 as ts_runs_365d,
         regr_slope(top_speed, day_number) over days_365 as ts_slope_per_day,
         lag(run_date, 1 ignore nulls) over runs as date_1,
         lag(run_date, 2 ignore nulls) over runs as date_2,
@@ -126,10 +120,10 @@ curves as (
         race_date,
         form_ewma,
         form_ewma_30d,
-        form_ewma_365d,
         case when form_runs_365d >= 3 then form_slope_per_day * 30 end as form_slope,
         form_var,
-        case when ts_runs_365d >= 3 then ts_slope_per_day * 30 end as ts_slope,
+        -- One rated run has no slope: DuckDB calls it not a number.
+        case when form_runs_365d >= 3 and isfinite(ts_slope_per_day) then ts_slope_per_day * 30 end as ts_slope,
         form_best,
         -- A lag knows no look-back of its own; the date beside it gives it that of the frames.
         case when race_date - date_1 <= 1095 then nullif(rivals_beaten_1, -1) end as form_last,
@@ -138,7 +132,6 @@ curves as (
         cast(form_runs as integer) as form_runs,
         cast(form_wins as integer) as form_wins,
         form_wins / nullif(form_runs, 0) as form_win_rate,
-        form_places / nullif(form_runs, 0) as form_place_rate,
         case when race_date - date_1 <= 1095 then won_1 end as won_last,
         lengths_ewma,
         lengths_best,
@@ -156,7 +149,6 @@ select
     entries.runner_key, -- key of the runner [key]
     curves.form_ewma, -- time-weighted mean share of rivals beaten, half-life 90 days [share]
     curves.form_ewma_30d, -- time-weighted mean share of rivals beaten, half-life 30 days [share]
-    curves.form_ewma_365d, -- time-weighted mean share of rivals beaten, half-life 365 days [share]
     curves.form_slope, -- slope of the share of rivals beaten in 365 days; null under three runs [share per 30 days]
     curves.form_var, -- variance of the share of rivals beaten in 365 days; null under two runs [share squared]
     coalesce(curves.ts_slope, speed.speed_figure_trend) as ts_trend, -- slope of the published speed rating in 365 days; that of our own speed figure where none is published [points per 30 days]
@@ -167,7 +159,6 @@ select
     curves.form_runs, -- runs in 1095 days [runs]
     curves.form_wins, -- wins in 1095 days; null without a run [wins]
     curves.form_win_rate, -- share of runs won in 1095 days; null without a run [share]
-    curves.form_place_rate, -- share of runs in the first three in 1095 days; null without a run [share]
     curves.won_last, -- won last time [0/1]
     curves.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, negative for a winner's margin, half-life 90 days [lengths]
     curves.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs, negative for a winner's margin [lengths]

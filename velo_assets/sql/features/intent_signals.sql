@@ -13,7 +13,7 @@ results as (
     where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
 ),
 races as (
-    select race_key, hash(country, course) as course_key, surface, distance_furlongs, field_size
+    select race_key, hash(country, course) as course_key, case when surface is not null then hash(surface) end as surface, distance_furlongs, field_size
     from core.races
     where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
 ),
@@ -33,7 +33,7 @@ runs as (
         entries.jockey_key,
         entries.trainer_key,
         -- Where a file knows no headgear it is null; none is the empty text.
-        entries.headgear,
+        case when entries.headgear is not null then hash(entries.headgear) end as headgear,
         cast(entries.headgear_first_time as integer) as headgear_first_time,
         races.course_key,
         races.surface,
@@ -77,13 +77,13 @@ horse_days as (
         max(runs.trainer_key) as trainer_key,
         max(runs.jockey_key) as jockey_key,
         max(jockey_windows.jockey_ability) as jockey_ability,
-        -- -1 and ? stand for an unknown value of a run, so that a lag over runs never steps back to an older run.
+        -- -1 and 0 stand for an unknown value of a run, so that a lag over runs never steps back to an older run.
         max(case when runs.won is not null then runs.race_date end) as run_date,
         max(case when runs.won is not null then coalesce(runs.jockey_key, -1) end) as run_jockey_key,
         max(case when runs.won is not null then coalesce(runs.trainer_key, -1) end) as run_trainer_key,
-        max(case when runs.won is not null then coalesce(runs.headgear, '?') end) as run_headgear,
+        max(case when runs.won is not null then coalesce(runs.headgear, 0) end) as run_headgear,
         max(case when runs.won is not null then runs.course_key end) as run_course_key,
-        max(case when runs.won is not null then coalesce(runs.surface, '?') end) as run_surface,
+        max(case when runs.won is not null then coalesce(runs.surface, 0) end) as run_surface,
         max(case when runs.won is not null then coalesce(runs.distance_furlongs, -1) end) as run_distance_furlongs,
         max(case when runs.won is not null then coalesce(jockey_windows.jockey_ability, -1) end) as run_jockey_ability
     from runs
@@ -123,9 +123,9 @@ horse_windows as (
         case when race_date - last_date <= 1095 then last_date end as last_date,
         case when race_date - last_date <= 1095 then nullif(last_jockey_key, -1) end as last_jockey_key,
         case when race_date - last_date <= 1095 then nullif(last_trainer_key, -1) end as last_trainer_key,
-        case when race_date - last_date <= 1095 then nullif(last_headgear, '?') end as last_headgear,
+        case when race_date - last_date <= 1095 then nullif(last_headgear, 0) end as last_headgear,
         case when race_date - last_date <= 1095 then last_course_key end as last_course_key,
-        case when race_date - last_date <= 1095 then nullif(last_surface, '?') end as last_surface,
+        case when race_date - last_date <= 1095 then nullif(last_surface, 0) end as last_surface,
         case when race_date - last_date <= 1095 then nullif(last_distance_furlongs, -1) end as last_distance_furlongs,
         case when race_date - last_date <= 1095 then nullif(last_jockey_ability, -1) end as last_jockey_ability
     from horse_lags
@@ -166,7 +166,7 @@ course_windows as (
     window career as (partition by trainer_key, course_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
 ),
 pair_days as (
-    select horse_key, jockey_key, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten), 0) as rivals_beaten, coalesce(sum(won), 0) as wins
+    select horse_key, jockey_key, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten), 0) as rivals_beaten
     from runs
     where jockey_key is not null and race_date >= cast($start as date) - 1095 and horse_key in (select horse_key from window_horses)
     group by horse_key, jockey_key, race_date
@@ -177,7 +177,6 @@ pair_windows as (
         jockey_key,
         race_date,
         coalesce(sum(runs) over career, 0) as runs,
-        coalesce(sum(wins) over career, 0) as wins,
         sum(rivals_beaten) over career / nullif(sum(runs) over career, 0) as rivals_beaten
     from pair_days
     window career as (partition by horse_key, jockey_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
@@ -222,7 +221,6 @@ select
     case when horse.last_jockey_key is not null then cast(horse.last_jockey_key <> runs.jockey_key and jockeys_in_race.jockey_key is not null as integer) end as last_jockey_on_rival, -- the jockey of the last run rides another horse of this race; null without a run [0/1]
     cast(coalesce(jockey_choices.horses, 0) as integer) as jockey_choice, -- horses of this race the jockey rode in their last run: what there was to choose from [horses]
     cast(pair.runs as integer) as jockey_horse_runs, -- runs of the horse under this jockey in 1095 days [runs]
-    cast(pair.wins as integer) as jockey_horse_wins, -- wins of the horse under this jockey in 1095 days [wins]
     pair.rivals_beaten as jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
     case when horse.trainer_key is not null and horse.last_trainer_key is not null then cast(horse.trainer_key <> horse.last_trainer_key as integer) end as trainer_change, -- another trainer than last time; null without a run [0/1]
     ln(date_diff('day', horse.last_date, runs.race_date)) - trainer.mean_log_layoff_days as layoff_vs_habit, -- log of the days since the last run less the trainer's mean of 365 days; null without a run [log days]

@@ -52,7 +52,9 @@ horse_days as (
         -- Against an even field, so that races of different size compare.
         avg(case when results.runner_key is not null then ln(closing_prices.market_probability * races.field_size) end) as market_strength,
         avg(case
-            when races.field_size < 2 or closing_prices.market_probability is null or results.runner_key is null then null
+            when closing_prices.market_probability is null or results.runner_key is null then null
+            -- A walkover beats nobody and surprises nobody.
+            when races.field_size < 2 then 0.5
             when results.position is null then 0
             else (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)
         end) as rivals_beaten,
@@ -74,11 +76,10 @@ horse_windows as (
         sum(market_strength * weight_240d) over career / nullif(sum(case when market_strength is not null then weight_240d end) over career, 0) as market_strength_ewma_240d,
         last_value(market_strength ignore nulls) over career as market_strength_last,
         max(market_strength) over career as market_strength_best,
-        sum((rivals_beaten - 1 / (1 + exp(-market_strength))) * weight_240d) over career / nullif(sum(case when rivals_beaten is not null then weight_240d end) over career, 0) as market_beaten_ewma,
+        sum((rivals_beaten - 1 / (1 + exp(-market_strength))) * weight_240d) over career / nullif(sum(case when market_strength is not null then weight_240d end) over career, 0) as market_beaten_ewma,
         -- Three expected wins of a horse that runs to its price: a prior, not a fit.
         (sum(wins) over career + 3) / (sum(market_wins) over career + 3) as horse_ae,
-        last_value(steam ignore nulls) over career as steam_last,
-        avg(steam) over career as steam_mean
+        last_value(steam ignore nulls) over career as steam_last
     from horse_days
     window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
 )
@@ -92,8 +93,7 @@ select
     windows.market_strength_best, -- highest in 1095 days [log ratio]
     windows.market_beaten_ewma, -- time-weighted mean share of rivals beaten less what the price let expect, half-life 240 days [share]
     windows.horse_ae, -- the horse's wins against the closing market's expectation in 1095 days, shrunk to 1; null without a priced run [ratio]
-    windows.steam_last, -- log of opening show over starting price last time; positive = backed; null without both [log ratio]
-    windows.steam_mean -- mean of that in 1095 days [log ratio]
+    windows.steam_last -- log of opening show over starting price last time; positive = backed; null without both [log ratio]
 from entries
 left join horse_windows as windows on windows.horse_key = entries.horse_key and windows.race_date = entries.race_date
 where entries.race_date >= cast($start as date)

@@ -76,7 +76,6 @@ form_curves as (
         runner_key,
         form_ewma,
         form_ewma_30d,
-        form_ewma_365d,
         form_slope,
         form_var,
         ts_trend,
@@ -87,7 +86,6 @@ form_curves as (
         form_runs,
         form_wins,
         form_win_rate,
-        form_place_rate,
         won_last,
         lengths_ewma,
         lengths_best,
@@ -148,8 +146,7 @@ suitability as (
         going_runs,
         distance_runs,
         distance_from_best_furlongs,
-        distance_mismatch_furlongs,
-        going_mismatch
+        distance_mismatch_furlongs
     from features.suitability
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
@@ -164,8 +161,7 @@ bias_maps as (
         draw_bias_last,
         draw_bias_ewma,
         stall_share,
-        course_going_iv,
-        course_going_runs
+        course_going_iv
     from features.bias_maps
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
@@ -216,8 +212,7 @@ market_history as (
         market_strength_best,
         market_beaten_ewma,
         horse_ae,
-        steam_last,
-        steam_mean
+        steam_last
     from features.market_history
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
@@ -244,7 +239,6 @@ intent_signals as (
         last_jockey_on_rival,
         jockey_choice,
         jockey_horse_runs,
-        jockey_horse_wins,
         jockey_horse_rivals_beaten,
         trainer_change,
         layoff_vs_habit,
@@ -352,7 +346,6 @@ select
     speed_figures.early_pace_ewma, -- time-weighted mean early pace of the horse's races against the par of course and distance, half-life 365 days; positive = fast early; null without calls [0.1% of the race time]
     form_curves.form_ewma, -- time-weighted mean share of rivals beaten, half-life 90 days [share]
     form_curves.form_ewma_30d, -- time-weighted mean share of rivals beaten, half-life 30 days [share]
-    form_curves.form_ewma_365d, -- time-weighted mean share of rivals beaten, half-life 365 days [share]
     form_curves.form_slope, -- slope of the share of rivals beaten in 365 days; null under three runs [share per 30 days]
     form_curves.form_var, -- variance of the share of rivals beaten in 365 days; null under two runs [share squared]
     form_curves.ts_trend, -- slope of the published speed rating in 365 days; that of our own speed figure where none is published [points per 30 days]
@@ -363,7 +356,6 @@ select
     form_curves.form_runs, -- runs in 1095 days [runs]
     form_curves.form_wins, -- wins in 1095 days; null without a run [wins]
     form_curves.form_win_rate, -- share of runs won in 1095 days; null without a run [share]
-    form_curves.form_place_rate, -- share of runs in the first three in 1095 days; null without a run [share]
     form_curves.won_last, -- won last time [0/1]
     form_curves.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, negative for a winner's margin, half-life 90 days [lengths]
     form_curves.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs, negative for a winner's margin [lengths]
@@ -407,7 +399,6 @@ select
     suitability.distance_runs, -- runs in this distance band in 1095 days [runs]
     suitability.distance_from_best_furlongs, -- distance today less the horse's mean distance weighted by performance [furlongs]
     suitability.distance_mismatch_furlongs, -- size of that difference [furlongs]
-    suitability.going_mismatch, -- size of the difference between today's going index and the horse's mean weighted by performance [index]
     bias_maps.draw_iv, -- wins from this fifth of the stalls against 1/field size at course, distance and going, shrunk to course and distance, those to 1; null over jumps [ratio]
     bias_maps.draw_bias, -- share of rivals the stall is worth at course and distance; null over jumps [share]
     bias_maps.draw_rail_bias, -- the same with this rail position, shrunk to all rails; null over jumps [share]
@@ -416,8 +407,7 @@ select
     bias_maps.draw_bias_last, -- draw bias of the horse's last run as known then: an excuse when negative; null without one on the flat [share]
     bias_maps.draw_bias_ewma, -- time-weighted mean draw bias of its past runs, half-life 90 days [share]
     bias_maps.stall_share, -- stall as a share of the field, 0 = stall 1, 1 = the highest; null over jumps [share]
-    bias_maps.course_going_iv, -- the horse's wins at this course and going against 1/field size, shrunk to its own record, that to 1 [ratio]
-    bias_maps.course_going_runs, -- the horse's runs at this course and going in 1095 days [runs]
+    bias_maps.course_going_iv, -- the horse's wins at this course and going against 1/field size, shrunk to 1 [ratio]
     running_style.lead_rate, -- share of the last six runs in front early, shrunk; null where no style is known [share]
     running_style.prominent_rate, -- share of the last six runs prominent, shrunk; null where no style is known [share]
     running_style.held_up_rate, -- share of the last six runs held up, shrunk; null where no style is known [share]
@@ -445,7 +435,6 @@ select
     market_history.market_beaten_ewma, -- time-weighted mean share of rivals beaten less what the price let expect, half-life 240 days [share]
     market_history.horse_ae, -- the horse's wins against the closing market's expectation in 1095 days, shrunk to 1; null without a priced run [ratio]
     market_history.steam_last, -- log of opening show over starting price last time; positive = backed; null without both [log ratio]
-    market_history.steam_mean, -- mean of that in 1095 days [log ratio]
     collateral_form.performance_ewma_lb, -- time-weighted mean mark the horse ran to, from weights and margins, half-life 90 days; null without rated races [points]
     collateral_form.performance_gap_lb, -- that less today's mark; positive = well handicapped [points]
     collateral_form.performance_last_gap_lb, -- mark the horse ran to last time less today's mark [points]
@@ -460,7 +449,6 @@ select
     intent_signals.last_jockey_on_rival, -- the jockey of the last run rides another horse of this race; null without a run [0/1]
     intent_signals.jockey_choice, -- horses of this race the jockey rode in their last run: what there was to choose from [horses]
     intent_signals.jockey_horse_runs, -- runs of the horse under this jockey in 1095 days [runs]
-    intent_signals.jockey_horse_wins, -- wins of the horse under this jockey in 1095 days [wins]
     intent_signals.jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
     intent_signals.trainer_change, -- another trainer than last time; null without a run [0/1]
     intent_signals.layoff_vs_habit, -- log of the days since the last run less the trainer's mean of 365 days; null without a run [log days]

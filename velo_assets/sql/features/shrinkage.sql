@@ -31,7 +31,7 @@ runs as (
         entries.jockey_key,
         entries.owner_key,
         entries.horse_key,
-        hash(entries.sire) as sire_key,
+        case when entries.sire <> '' then hash(entries.sire) end as sire_key,
         entries.stall,
         hash(races.course, races.surface) as course_key,
         races.going_group,

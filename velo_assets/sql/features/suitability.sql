@@ -23,7 +23,6 @@ races as (
         race_key,
         hash(country, course, surface) as course_key,
         going_group,
-        going_index,
         case
             when distance_furlongs < 6.5 then 1
             when distance_furlongs < 9.5 then 2
@@ -41,7 +40,6 @@ runs as (
         entries.race_date,
         races.course_key,
         races.going_group,
-        races.going_index,
         races.distance_band,
         races.distance_furlongs,
         case
@@ -59,7 +57,6 @@ horse_days as (
         race_date,
         any_value(course_key) as course_key,
         any_value(going_group) as going_group,
-        any_value(going_index) as going_index,
         any_value(distance_band) as distance_band,
         any_value(distance_furlongs) as distance_furlongs,
         avg(rivals_beaten) as rivals_beaten,
@@ -74,12 +71,10 @@ horse_windows as (
         race_date,
         course_key,
         going_group,
-        going_index,
         distance_band,
         distance_furlongs,
         avg(rivals_beaten) over career as rivals_beaten,
-        sum(performance * distance_furlongs) over career / nullif(sum(case when distance_furlongs is not null then performance end) over career, 0) as best_distance_furlongs,
-        sum(performance * going_index) over career / nullif(sum(case when going_index is not null then performance end) over career, 0) as best_going_index
+        sum(performance * distance_furlongs) over career / nullif(sum(case when distance_furlongs is not null then performance end) over career, 0) as best_distance_furlongs
     from horse_days
     window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
 ),
@@ -122,8 +117,7 @@ affinities as (
         case when horse_windows.going_group is not null then going_windows.runs end as going_runs,
         case when horse_windows.distance_band is not null then distance_windows.runs end as distance_runs,
         horse_windows.distance_furlongs - horse_windows.best_distance_furlongs as distance_from_best_furlongs,
-        abs(horse_windows.distance_furlongs - horse_windows.best_distance_furlongs) as distance_mismatch_furlongs,
-        abs(horse_windows.going_index - horse_windows.best_going_index) as going_mismatch
+        abs(horse_windows.distance_furlongs - horse_windows.best_distance_furlongs) as distance_mismatch_furlongs
     from horse_windows
     inner join course_windows on course_windows.horse_key = horse_windows.horse_key and course_windows.race_date = horse_windows.race_date
     inner join going_windows on going_windows.horse_key = horse_windows.horse_key and going_windows.race_date = horse_windows.race_date
@@ -141,8 +135,7 @@ select
     affinities.going_runs, -- runs on this going in 1095 days [runs]
     affinities.distance_runs, -- runs in this distance band in 1095 days [runs]
     affinities.distance_from_best_furlongs, -- distance today less the horse's mean distance weighted by performance [furlongs]
-    affinities.distance_mismatch_furlongs, -- size of that difference [furlongs]
-    affinities.going_mismatch -- size of the difference between today's going index and the horse's mean weighted by performance [index]
+    affinities.distance_mismatch_furlongs -- size of that difference [furlongs]
 from entries
 left join affinities on affinities.horse_key = entries.horse_key and affinities.race_date = entries.race_date
 where entries.race_date >= cast($start as date)
