@@ -109,6 +109,150 @@ def status() -> None:
         typer.echo(status_text(root, instance))
 
 
+@app.command()
+def train() -> None:
+    """Train a challenger on all results so far and put it to the promotion gate."""
+    from velo_assets.assets.serving import TRAIN_TAG
+    from velo_assets.automation.instance import velo_instance
+    from velo_assets.automation.runner import Outcome, execute
+    from velo_assets.definitions import defs
+
+    root = _data_root()
+    with _plain_errors(), velo_instance(root) as instance:
+        execute(defs, instance, "train", Outcome(), assets=["serving/recipe"], tags={TRAIN_TAG: "yes"})
+    status()
+
+
+@app.command()
+def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-01.")]) -> None:
+    """Price the card of a day and write its page, reports/cards/DATE.html."""
+    from datetime import UTC, date, datetime
+
+    from velo_assets.resources.models import CHAMPION_NAME, registry_of
+    from velo_assets.serving.card_page import read_card_page, write_card_page
+    from velo_assets.serving.predict import predict_cards, serving_models, store_predictions
+    from velo_assets.serving.prediction_log import create_outcomes, log_predictions
+    from velo_assets.simulation.marker import data_kind
+    from velo_assets.warehouse.connection import Warehouse
+
+    root = _data_root()
+    with _plain_errors():
+        race_day = date.fromisoformat(day)
+        models = serving_models(registry_of(root), CHAMPION_NAME)
+        with Warehouse(root.warehouse).connect(f"velo predict {day}") as connection:
+            rows = predict_cards(connection, models, [race_day], datetime.now(UTC))
+            new = store_predictions(connection, rows)
+            log_predictions(connection, new, root.reports / "prediction_log")
+            create_outcomes(connection)
+            frame = read_card_page(connection, race_day)
+        page = write_card_page(
+            frame,
+            root.reports / "cards" / f"{race_day}.html",
+            day=race_day,
+            simulated=data_kind(root.raceform) == "simulated",
+        )
+    races = rows["race_key"].n_unique()
+    typer.echo(f"{races} races priced, {new.height} new predictions; {page}")
+
+
+@app.command()
+def promote(
+    version: Annotated[int, typer.Argument(help="Version to make champion; the gate must have passed it.")],
+) -> None:
+    """Make a registered version the champion, on the strength of the gate's stored decision."""
+    from velo_assets.resources.models import CHAMPION_NAME, registry_of
+
+    with _plain_errors():
+        model = registry_of(_data_root()).promote(CHAMPION_NAME, version)
+    typer.echo(f"{model.label} is champion.")
+
+
+@app.command()
+def rollback() -> None:
+    """Make the previous champion the champion again."""
+    from velo_assets.resources.models import CHAMPION_NAME, registry_of
+
+    with _plain_errors():
+        model = registry_of(_data_root()).rollback(CHAMPION_NAME)
+    typer.echo(f"{model.label} is champion again.")
+
+
+@app.command()
+def compare(
+    run_a: Annotated[str, typer.Argument(help="A stored backtest run; `velo compare` of a wrong one lists them.")],
+    run_b: Annotated[str, typer.Argument(help="The run to compare it with.")],
+) -> None:
+    """Paired differences of two backtest runs, with intervals."""
+    from velo_assets.betting.compare import compare_runs, load_run
+
+    runs = _data_root().reports / "runs"
+    with _plain_errors():
+        result = compare_runs(load_run(runs, run_a), load_run(runs, run_b))
+    for table in (result.accuracy, result.money, result.settings):
+        typer.echo(str(table))
+    for note in result.notes:
+        typer.echo(f"- {note}")
+
+
+@app.command()
+def analyze() -> None:
+    """Write the feature catalogue and the data quality page of the data root."""
+    from velo_assets.ingestion.quality import write_quality_page
+    from velo_assets.warehouse.catalogue import write_catalogue
+    from velo_assets.warehouse.connection import Warehouse
+
+    root = _data_root()
+    with _plain_errors():
+        write_catalogue(root.reports / "feature_catalogue.html", root.reports / "feature_catalogue.md")
+        with Warehouse(root.warehouse).connect("velo analyze") as connection:
+            write_quality_page(connection, root.reports / "data_quality.html")
+    for name in ("feature_catalogue.html", "feature_catalogue.md", "data_quality.html"):
+        typer.echo(root.reports / name)
+
+
+@app.command()
+def lint() -> None:
+    """Lint every feature's SQL for leaks."""
+    from velo_assets.warehouse.lint import lint_tables
+
+    findings = lint_tables()
+    for finding in findings:
+        typer.echo(str(finding))
+    typer.echo(f"{len(findings)} leaks found.")
+    raise typer.Exit(1 if findings else 0)
+
+
+@app.command()
+def snapshot(
+    out: Annotated[Path | None, typer.Option(help="The copy; snapshots/warehouse.duckdb by default.")] = None,
+) -> None:
+    """Copy the warehouse for notebooks, swapped in atomically, so that readers never block a run."""
+    from velo_assets.warehouse.connection import Warehouse
+
+    root = _data_root()
+    with _plain_errors():
+        typer.echo(Warehouse(root.warehouse).snapshot(out or root.path / "snapshots" / "warehouse.duckdb"))
+
+
+@app.command()
+def backup(out: Annotated[Path, typer.Argument(help="Folder that receives the backup.")]) -> None:
+    """Copy warehouse, registry, landed files and reports, all as of one moment."""
+    from velo_assets.maintenance import backup as make_backup
+
+    with _plain_errors():
+        typer.echo(make_backup(_data_root(), out))
+
+
+@app.command()
+def restore(source: Annotated[Path, typer.Argument(help="A folder made by `velo backup`.")]) -> None:
+    """Put a backup in place of what is there, after checking every file of it."""
+    from velo_assets.maintenance import restore as put_back
+
+    with _plain_errors():
+        for name in put_back(_data_root(), source):
+            typer.echo(f"restored {name}")
+
+
 def _run_chain(root: DataRoot, *, to: str, years: tuple[int, int] | None) -> None:
     from velo_assets.automation.instance import velo_instance
     from velo_assets.automation.runner import run_chain

@@ -1,5 +1,6 @@
 """Layer monitoring: has the world changed, and how did the predictions do?"""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -8,8 +9,9 @@ from velo_assets.assets.builds import record
 from velo_assets.assets.dress import asset_key, picture, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
+from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
 from velo_assets.settings import DECISION_PRICE
-from velo_assets.warehouse.build import replace_table
+from velo_assets.warehouse.build import append_rows, replace_table
 from velo_assets.warehouse.sql_table import Column
 
 MONITORING_CODE = code_version("monitoring", "reports", "settings")
@@ -150,6 +152,141 @@ def post_race_evaluation(context: dg.AssetExecutionContext, warehouse: Warehouse
     )
 
 
+@_asset(
+    "monitoring/roi_archive",
+    ["backtest/bets", "backtest/walk_forward", "features/runner_features", "models/intent", "models/disruption"],
+    "Returns of every strategy by pattern (regime, course, trainer, tag), with intervals and the best-of-K null.",
+    {"duckdb", "polars"},
+)
+def roi_archive(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    """Cut every ledger by every pattern."""
+    from velo_assets.betting.backtest import read_predictions
+    from velo_assets.betting.trials import count_trials, data_fingerprint
+    from velo_assets.monitoring.roi_archive import COLUMN_WORDS as words
+    from velo_assets.monitoring.roi_archive import roi_archive as archive
+    from velo_assets.warehouse.query import frame_of
+
+    with warehouse.get_connection() as connection:
+        runners = read_predictions(connection, DECISION_PRICE.kind)
+        bets = frame_of(connection, "select * from backtest.bets where strategy_id <> 'market_all'")
+        trials = count_trials(connection, data_fingerprint(runners))
+        table = archive(bets, runners, trials=trials)
+        columns = tuple(Column(name, words[name], "") for name in table.columns)
+        built = replace_table(connection, "monitoring/roi_archive", table, columns)
+        record(connection, context, None, built.rows)
+    return dg.MaterializeResult(metadata=table_metadata(built, columns, trials=trials))
+
+
+@_asset(
+    "monitoring/module_weights",
+    ["backtest/walk_forward", "models/fundamental", "models/intent", "models/disruption"],
+    "What SQPE, TIE and NDS each add to the market, as fitted coefficients with standard errors over rolling windows.",
+    {"duckdb", "scipy"},
+)
+def module_weights(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    """Fit the modules' weights over rolling windows."""
+    from velo_assets.betting.backtest import read_predictions
+    from velo_assets.monitoring.module_weights import COLUMN_WORDS as words
+    from velo_assets.monitoring.module_weights import module_weights as fit
+
+    with warehouse.get_connection() as connection:
+        predictions = read_predictions(connection, DECISION_PRICE.kind)
+    frame = predictions.rename({"probability_fundamental": "fundamental_probability"}).sort(
+        "race_date", "race_key", "runner_key"
+    )
+    table = fit(frame)
+    columns = tuple(Column(name, words[name], "") for name in table.columns)
+    with warehouse.get_connection() as connection:
+        built = replace_table(connection, "monitoring/module_weights", table, columns)
+        record(connection, context, None, built.rows)
+    return dg.MaterializeResult(metadata=table_metadata(built, columns))
+
+
+@_asset(
+    "monitoring/retrain_decision",
+    ["monitoring/drift_report", "monitoring/post_race_evaluation", "features/runner_features", "market/probabilities"],
+    "Whether to train a challenger, and why: CUSUM of the log-loss gap to the market, drift, the calendar. One row a "
+    "decision; the sensor `retrain_when_asked` acts on it.",
+    {"duckdb", "scipy"},
+)
+def retrain_decision(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, model_registry: RegistryResource
+) -> dg.MaterializeResult[None]:
+    """Weigh the causes to retrain."""
+    from velo_assets.monitoring.retraining import COLUMN_WORDS as words
+    from velo_assets.monitoring.retraining import decide_retraining
+    from velo_assets.monitoring.triggers import read_drift, watch
+    from velo_assets.serving.bundle import race_gaps
+    from velo_assets.serving.predict import NoModelError, serving_models
+    from velo_assets.serving.training import watched_frame
+    from velo_assets.warehouse.query import frame_of
+
+    try:
+        models = serving_models(model_registry.registry(), CHAMPION_NAME)
+    except NoModelError:
+        models = []
+    with warehouse.get_connection() as connection:
+        drift = read_drift(frame_of(connection, "select * from monitoring.drift_report"))
+        watched = watched_frame(connection, models[0].bundle.cutoff, DECISION_PRICE.kind) if models else None
+    readings = {}
+    if models and watched is not None and watched.height:
+        bundle = models[0].bundle
+        readings = watch(bundle.reference, race_gaps(bundle, watched))
+    decision = decide_retraining(
+        datetime.now(UTC),
+        champion_data_end=models[0].bundle.data_end if models else None,
+        last_trained=max(model.bundle.data_end for model in models) if models else None,
+        readings=readings,
+        drift=drift,
+    )
+    row = decision.to_frame()
+    columns = tuple(Column(name, words[name], "") for name in row.columns)
+    with warehouse.get_connection() as connection:
+        built = append_rows(connection, "monitoring/retrain_decision", row, columns)
+        record(connection, context, None, built.rows)
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            built,
+            columns,
+            retrain=decision.retrain,
+            year=decision.year,
+            reasons=dg.MetadataValue.json(list(decision.reasons)),
+        )
+    )
+
+
+@_asset(
+    "monitoring/weekly_report",
+    ["monitoring/post_race_evaluation", "monitoring/drift_report", "monitoring/retrain_decision"],
+    "Last week in HTML and Markdown: races, predictions against the market, returns with intervals, drift, data "
+    "quality, what changed. reports/weekly/.",
+    {"html", "markdown"},
+)
+def weekly_report(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
+) -> dg.MaterializeResult[None]:
+    """Write the report of the last whole week with results, or of the week before today."""
+    from velo_assets.monitoring.weekly import write_weekly_report
+    from velo_assets.simulation.marker import data_kind
+    from velo_assets.warehouse.query import row_of
+
+    root = data_root.root()
+    with warehouse.get_connection() as connection:
+        (last_day,) = row_of(connection, "select max(race_date) from core.results")
+        # A root whose results end long ago is told about its own last week, not about an empty one.
+        day = min(datetime.now(UTC).date(), last_day + timedelta(days=7))
+        report = write_weekly_report(
+            connection,
+            root.reports / "weekly",
+            day,
+            price_kind=DECISION_PRICE.kind,
+            closing_price=DECISION_PRICE.is_closing,
+            simulated=data_kind(root.raceform) == "simulated",
+        )
+        record(connection, context, None, 1)
+    return dg.MaterializeResult(metadata={"headline": report.headline, "page": dg.MetadataValue.path(str(report.html))})
+
+
 def assets() -> list[dg.AssetsDefinition]:
     """The assets of the layer."""
-    return [drift_report, post_race_evaluation]
+    return [drift_report, post_race_evaluation, roi_archive, module_weights, retrain_decision, weekly_report]

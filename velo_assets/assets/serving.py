@@ -1,10 +1,162 @@
-"""Layer serving: predictions for upcoming races and the card pages."""
+"""Layer serving: the registered recipe, predictions for upcoming races, the log, the card pages."""
 
-from __future__ import annotations
+from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
+
+from velo_assets.assets.builds import record
+from velo_assets.assets.dress import asset_key, table_metadata
+from velo_assets.code_versions import code_version
+from velo_assets.resources.data import DataRootResource, WarehouseResource
+from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
+from velo_assets.settings import DECISION_PRICE
+from velo_assets.warehouse.build import Built, describe
+from velo_assets.warehouse.query import row_of
+
+SERVING_CODE = code_version("serving", "modelling", "settings")
+
+TRAIN_TAG = "velo/train"
+"""Run tag that asks for a new version; without it the recipe is trained only while there is none."""
+
+
+def _asset(name: str, deps: list[str], description: str, kinds: set[str]) -> Any:
+    return dg.asset(
+        key=asset_key(name),
+        deps=[asset_key(dep) for dep in deps],
+        group_name="serving",
+        kinds=kinds,
+        owners=["team:trading"],
+        code_version=SERVING_CODE,
+        description=description,
+    )
+
+
+@_asset(
+    "serving/recipe",
+    ["backtest/tear_sheet", "features/runner_features", "models/blend", "models/gate"],
+    "The whole recipe as one registered version: trained on all results so far when there is no version yet or "
+    "training was asked for, put to the promotion gate, champion only if it passes.",
+    {"lightgbm", "mlflow"},
+)
+def recipe(
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    data_root: DataRootResource,
+    model_registry: RegistryResource,
+) -> dg.MaterializeResult[None]:
+    """Train a challenger when there is cause."""
+    registry = model_registry.registry()
+    versions = registry.list(CHAMPION_NAME) if registry.exists() else []
+    metadata: dict[str, Any] = {"versions": len(versions), "trained": False}
+    if not versions or context.run.tags.get(TRAIN_TAG):
+        from velo_assets.assets.backtest import REPORT_CODE
+        from velo_assets.serving.recipe import train_version
+
+        run_id = _last_backtest_run(context)
+        trained = train_version(
+            data_root.root(), warehouse.warehouse(), registry, CHAMPION_NAME, DECISION_PRICE, REPORT_CODE, run_id
+        )
+        metadata = {
+            "trained": True,
+            "version": trained.version,
+            "promoted": trained.is_champion,
+            "gate": trained.decision.summary,
+            "conditions": dg.MetadataValue.json(
+                {condition.name: condition.reason for condition in trained.decision.conditions}
+            ),
+        }
+    with warehouse.get_connection() as connection:
+        record(connection, context, None, 1)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@_asset(
+    "serving/predictions",
+    ["serving/recipe", "core/races", "core/entries", "features/runner_features", "market/probabilities"],
+    "Upcoming races priced by the champion, challengers in its shadow; written once per race, model and card version. "
+    "The log is serving.prediction_log and reports/prediction_log/.",
+    {"lightgbm", "duckdb"},
+)
+def predictions(
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    data_root: DataRootResource,
+    model_registry: RegistryResource,
+) -> dg.MaterializeResult[None]:
+    """Price every race that has a card and no result."""
+    from velo_assets.serving.predict import (
+        PREDICTION_COLUMNS,
+        PREDICTIONS,
+        card_days,
+        predict_cards,
+        serving_models,
+        store_predictions,
+    )
+    from velo_assets.serving.prediction_log import create_outcomes, log_predictions
+
+    root = data_root.root()
+    models = serving_models(model_registry.registry(), CHAMPION_NAME)
+    first_day = max(model.bundle.cutoff for model in models)
+    with warehouse.get_connection() as connection:
+        days = card_days(connection, first_day)
+        new = store_predictions(connection, predict_cards(connection, models, days, datetime.now(UTC)))
+        log_predictions(connection, new, root.reports / "prediction_log")
+        create_outcomes(connection)
+        record(connection, context, None, new.height)
+        (rows,) = row_of(connection, "select count(*) from serving.predictions")
+        built = Built(PREDICTIONS, int(rows), describe(connection, PREDICTIONS))
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            built,
+            PREDICTION_COLUMNS,
+            {
+                "fundamental_probability": [("features/runner_features", "runner_key")],
+                "market_probability": [("market/probabilities", "probability")],
+            },
+            new_predictions=new.height,
+            days=dg.MetadataValue.json([str(day) for day in days]),
+            models=dg.MetadataValue.json([f"{model.name} {model.version}" for model in models]),
+        )
+    )
+
+
+@_asset(
+    "serving/cards",
+    ["serving/predictions", "features/running_style", "features/bias_maps"],
+    "One page per race day with fair odds beside market odds and the reasons: reports/cards/DATE.html.",
+    {"html"},
+)
+def cards(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
+) -> dg.MaterializeResult[None]:
+    """Write the page of every day that has a card without a result."""
+    from velo_assets.serving.card_page import read_card_page, write_card_page
+    from velo_assets.simulation.marker import data_kind
+
+    root = data_root.root()
+    simulated = data_kind(root.raceform) == "simulated"
+    with warehouse.get_connection() as connection:
+        rows = connection.execute(
+            "select distinct race_date from core.races where stage = 'card' order by 1"
+        ).fetchall()
+        frames = {day: read_card_page(connection, day) for (day,) in rows}
+        record(connection, context, None, len(frames))
+    pages = [
+        write_card_page(frame, root.reports / "cards" / f"{day}.html", day=day, simulated=simulated)
+        for day, frame in frames.items()
+    ]
+    return dg.MaterializeResult(metadata={"pages": dg.MetadataValue.json([str(page) for page in pages])})
 
 
 def assets() -> list[dg.AssetsDefinition]:
     """The assets of the layer."""
-    return []
+    return [recipe, predictions, cards]
+
+
+def _last_backtest_run(context: dg.AssetExecutionContext) -> str:
+    event = context.instance.get_latest_materialization_event(asset_key("backtest/tear_sheet"))
+    materialization = event.asset_materialization if event else None
+    if materialization is None:
+        raise ValueError("There is no backtest yet: materialize backtest/tear_sheet before the recipe.")
+    return str(materialization.metadata["run"].value)

@@ -6,7 +6,8 @@ import dagster as dg
 
 LANDING = dg.AssetSelection.groups("landing")
 EVALUATION = dg.AssetSelection.groups("monitoring")
-TRAINING = dg.AssetSelection.groups("models", "backtest")
+TRAINING = dg.AssetSelection.groups("models", "backtest") | dg.AssetSelection.assets("serving/recipe")
+WEEKLY = dg.AssetSelection.assets("monitoring/weekly_report")
 
 land = dg.define_asset_job(
     "land",
@@ -38,4 +39,10 @@ train = dg.define_asset_job(
     description="Train the models of a year anew and put the recipe to the promotion gate as a challenger.",
 )
 
-JOBS = (land, refresh, nightly, evaluate, train)
+weekly = dg.define_asset_job(
+    "weekly",
+    selection=WEEKLY,
+    description="Write the report of the last whole week.",
+)
+
+JOBS = (land, refresh, nightly, evaluate, train, weekly)

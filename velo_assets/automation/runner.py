@@ -149,6 +149,7 @@ def execute(
     *,
     assets: Sequence[str] | None = None,
     years: tuple[int, int] | None = None,
+    tags: dict[str, str] | None = None,
 ) -> None:
     """Execute a job in this process and add its story to `outcome`.
 
@@ -158,7 +159,7 @@ def execute(
     result = defs.resolve_job_def(job).execute_in_process(
         instance=instance,
         run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},
-        tags={**process_tag(), **(range_tags(*years) if years else {})},
+        tags={**process_tag(), **(range_tags(*years) if years else {}), **(tags or {})},
         asset_selection=[dg.AssetKey(name.split("/")) for name in assets] if assets else None,
         raise_on_error=False,
     )

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from velo_assets.automation.jobs import nightly
+from velo_assets.automation.jobs import nightly, weekly
 from velo_assets.partitions import range_tags
 from velo_assets.settings import TIMEZONE
 
@@ -28,4 +28,15 @@ def nightly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     )
 
 
-SCHEDULES = (nightly_schedule,)
+@dg.schedule(
+    job=weekly,
+    cron_schedule="0 9 * * 1",
+    execution_timezone=TIMEZONE,
+    description="Every Monday at 09:00: the report of the last week.",
+)
+def weekly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One run a week, keyed by the Monday."""
+    return dg.RunRequest(run_key=f"weekly-{context.scheduled_execution_time.date().isoformat()}")
+
+
+SCHEDULES = (nightly_schedule, weekly_schedule)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from velo_assets.assets.serving import TRAIN_TAG
 from velo_assets.automation.instance import PROCESS_TAG
 from velo_assets.automation.jobs import evaluate, land, refresh, train
 from velo_assets.partitions import range_tags
@@ -102,7 +103,7 @@ def retrain_when_asked(context: dg.SensorEvaluationContext) -> dg.SensorResult |
     if not _metadata(records[0], "retrain"):
         return dg.SensorResult(skip_reason=dg.SkipReason("The decision was to keep the champion."), cursor=cursor)
     year = int(_metadata(records[0], "year") or datetime.now(UTC).year)
-    request = dg.RunRequest(run_key=f"retrain-{cursor}", tags=range_tags(year, year))
+    request = dg.RunRequest(run_key=f"retrain-{cursor}", tags={**range_tags(year, year), TRAIN_TAG: "yes"})
     return dg.SensorResult(run_requests=[request], cursor=cursor)
 
 

@@ -113,6 +113,7 @@ def judge(
     shipped: str,
     price_kind: str,
     code: str,
+    challenger: str | None = None,
     champion: Candidate | None = None,
     null_rates: Mapping[str, float] | None = None,
     training_rows: int | None = None,
@@ -129,6 +130,7 @@ def judge(
         shipped: recipe on trial.
         price_kind: decision price.
         code: hash of the code that made the predictions.
+        challenger: name under which the recipe is tried; that of the recipe by default.
         champion: predictions of the champion on the same races; the beta-fitted market when there is none.
         null_rates: worst null rate of each feature family, over rows where the value can exist.
         training_rows: runners before the last cutoff.
@@ -161,7 +163,7 @@ def judge(
     )
     reference = champion or candidate("market with its beta fitted", "probability_market_beta")
     decision = decide(
-        candidate(shipped, f"probability_{shipped}"),
+        candidate(challenger or shipped, f"probability_{shipped}"),
         reference,
         candidate("market", "market_probability"),
         predictions.select("race_date", "race_key", "runner_key", "win_share").sort(

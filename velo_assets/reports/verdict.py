@@ -14,7 +14,7 @@ import polars as pl
 from velo_assets.betting.backtest import choose_shipped, judge, read_predictions
 from velo_assets.betting.compare import write_run
 from velo_assets.betting.metrics import counted
-from velo_assets.modelling.promotion import GateDecision
+from velo_assets.modelling.promotion import Candidate, GateDecision
 from velo_assets.reports.accuracy import fold_metrics
 from velo_assets.reports.pages import write_page
 from velo_assets.reports.scoreboard import build_scoreboard, write_scoreboard
@@ -51,6 +51,104 @@ class WrittenVerdict:
     decision: GateDecision
 
 
+@dataclass(frozen=True)
+class Backtest:
+    """What a verdict rests on, read from the warehouse in one go.
+
+    Attributes:
+        predictions: wide frame.
+        shipped: recipe that is put to the gate.
+        ledger: bets of the strategy shown in detail, of the two that back everything, and all that did not count.
+        strategies: table of all strategies.
+        weights: alpha and beta per fold.
+        races: race_date of every race.
+        facts: files, runners, training_rows.
+        matrix: features of the latest predicted runners.
+        null_rates: of each feature family.
+    """
+
+    predictions: pl.DataFrame
+    shipped: str
+    ledger: pl.DataFrame
+    strategies: pl.DataFrame
+    weights: pl.DataFrame
+    races: pl.DataFrame
+    facts: dict[str, int]
+    matrix: pl.DataFrame
+    null_rates: dict[str, float]
+
+    @property
+    def detail(self) -> str:
+        """Id of the strategy shown in detail."""
+        return f"{self.shipped}_top20"
+
+
+def read_backtest(warehouse: Warehouse, decision_price: DecisionPrice) -> Backtest:
+    """Read the latest backtest; the warehouse is held only meanwhile."""
+    with warehouse.connect("reading the backtest") as connection:
+        predictions = read_predictions(connection, decision_price.kind)
+        shipped = choose_shipped(predictions)
+        return Backtest(
+            predictions,
+            shipped,
+            # The page shows one strategy in detail, the take-out from the two that back everything, and what did not
+            # count.
+            frame_of(
+                connection,
+                "select * from backtest.bets where strategy_id in (?, 'market_all', 'market_to_price') "
+                "or status in ('void', 'unmatched')",
+                [f"{shipped}_top20"],
+            ),
+            frame_of(connection, "select * from backtest.strategies"),
+            frame_of(
+                connection, "select distinct fold, alpha, alpha_se, beta, beta_se from models.blend order by fold"
+            ),
+            frame_of(connection, "select race_date from core.races"),
+            _facts(connection),
+            _matrix_sample(connection, predictions),
+            _null_rates(connection),
+        )
+
+
+def judge_backtest(
+    backtest: Backtest,
+    decision_price: DecisionPrice,
+    code: str,
+    *,
+    challenger: str | None = None,
+    champion: Candidate | None = None,
+) -> tuple[GateDecision, list[dict[str, Any]], dict[str, Any]]:
+    """Put a backtest to the promotion gate.
+
+    Args:
+        backtest: from `read_backtest`.
+        decision_price: the price bets were chosen at.
+        code: hash of the code behind the predictions.
+        challenger: label of the registered version on trial; the recipe's name when it is not registered.
+        champion: the champion's predictions; the beta-fitted market when there is none.
+
+    Returns:
+        The decision, and the scoreboard's folds and pooled figures.
+    """
+    folds, pooled = fold_metrics(backtest.predictions, shipped=backtest.shipped, weights=backtest.weights)
+    verdict = judge(
+        backtest.predictions,
+        backtest.matrix,
+        counted(backtest.ledger.filter(pl.col("strategy_id") == backtest.detail)),
+        backtest.strategies,
+        folds,
+        pooled,
+        shipped=backtest.shipped,
+        price_kind=decision_price.kind,
+        code=code,
+        challenger=challenger,
+        champion=champion,
+        null_rates=backtest.null_rates,
+        training_rows=backtest.facts["training_rows"],
+    )
+    return verdict.decision, folds, pooled
+
+
 def write_verdict(
     root: DataRoot, warehouse: Warehouse, decision_price: DecisionPrice, code: str, run_id: str
 ) -> WrittenVerdict:
@@ -64,77 +162,44 @@ def write_verdict(
         run_id: identifies the run, such as the Dagster run id.
     """
     simulated = data_kind(root.raceform) == "simulated"
-    with warehouse.connect("reading the backtest") as connection:
-        predictions = read_predictions(connection, decision_price.kind)
-        shipped = choose_shipped(predictions)
-        detail = f"{shipped}_top20"
-        # The page shows one strategy in detail, the take-out from the two that back everything, and what did not count.
-        ledger = frame_of(
-            connection,
-            "select * from backtest.bets where strategy_id in (?, 'market_all', 'market_to_price') "
-            "or status in ('void', 'unmatched')",
-            [detail],
-        )
-        strategies = frame_of(connection, "select * from backtest.strategies")
-        weights = frame_of(
-            connection,
-            "select distinct fold, alpha, alpha_se, beta, beta_se from models.blend order by fold",
-        )
-        races = frame_of(connection, "select race_date from core.races")
-        facts = _facts(connection)
-        matrix = _matrix_sample(connection, predictions)
-        nulls = _null_rates(connection)
-    folds, pooled = fold_metrics(predictions, shipped=shipped, weights=weights)
-    settled = counted(ledger.filter(pl.col("strategy_id") == detail))
-    verdict = judge(
-        predictions,
-        matrix,
-        settled,
-        strategies,
-        folds,
-        pooled,
-        shipped=shipped,
-        price_kind=decision_price.kind,
-        code=code,
-        null_rates=nulls,
-        training_rows=facts["training_rows"],
-    )
+    backtest = read_backtest(warehouse, decision_price)
+    decision, folds, pooled = judge_backtest(backtest, decision_price, code)
     scoreboard = build_scoreboard(
         simulated=simulated,
-        files=facts["files"],
-        races=races,
-        runners=facts["runners"],
+        files=backtest.facts["files"],
+        races=backtest.races,
+        runners=backtest.facts["runners"],
         decision_price=decision_price.kind + (" (closing price)" if decision_price.is_closing else ""),
         folds=folds,
         pooled=pooled,
-        strategies=strategies,
-        gate=verdict.decision,
+        strategies=backtest.strategies,
+        gate=decision,
     )
     settings = {
         "decision price": scoreboard["decision_price"],
-        "shipped recipe": shipped,
+        "shipped recipe": backtest.shipped,
         "folds": f"{folds[0]['year']} to {folds[-1]['year']}" if folds else "none",
         "code": code,
         "run": run_id,
     }
     sheet = build_tear_sheet(
-        predictions,
-        ledger,
-        strategies,
+        backtest.predictions,
+        backtest.ledger,
+        backtest.strategies,
         folds,
         pooled,
         settings=settings,
         simulated=simulated,
-        strategy_id=detail,
-        shipped=shipped,
+        strategy_id=backtest.detail,
+        shipped=backtest.shipped,
         acceptance=scoreboard["acceptance"],
         gate=scoreboard["gate"],
     )
     write_page(root.reports / "tear_sheet.html", sheet.html)
     write_scoreboard(root.reports / "scoreboard.json", scoreboard)
-    write_run(root.reports / "runs", run_id, predictions, ledger, settings)
+    write_run(root.reports / "runs", run_id, backtest.predictions, backtest.ledger, settings)
     _drop_old_runs(root)
-    return WrittenVerdict(sheet.headline, shipped, scoreboard, dict(sheet.pictures), run_id, verdict.decision)
+    return WrittenVerdict(sheet.headline, backtest.shipped, scoreboard, dict(sheet.pictures), run_id, decision)
 
 
 def _facts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:

@@ -109,6 +109,21 @@ def replace_table(
     return Built(name, frame.height, describe(connection, name))
 
 
+def append_rows(
+    connection: duckdb.DuckDBPyConnection, name: str, frame: pl.DataFrame, columns: tuple[Column, ...] = ()
+) -> Built:
+    """Add rows to a table that only grows, such as a log of decisions; it is made when it is not there yet."""
+    with transaction(connection):
+        _stage(connection, frame)
+        schema, table = _split(name)
+        connection.execute(f"create table if not exists {schema}.{table} as select * from window_rows limit 0")
+        connection.execute(f"insert into {schema}.{table} by name select * from window_rows")
+        connection.execute("drop table window_rows")
+        _comment_columns(connection, name, columns)
+    (rows,) = row_of(connection, f"select count(*) from {schema}.{table}")
+    return Built(name, int(rows), describe(connection, name))
+
+
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """All or nothing: commit on success, roll back on any exception."""

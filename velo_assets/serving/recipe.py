@@ -1,0 +1,127 @@
+"""The recipe as a registered version: trained when there is cause, put to the gate, promoted only if it passes.
+
+Belongs here: when to train, the gate's inputs for a registered version. Does not belong here: training itself
+(training.py), the registry and the gate (modelling).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from velo_assets.betting.compare import UnknownRunError, load_run
+from velo_assets.modelling.promotion import Candidate, GateDecision
+from velo_assets.modelling.registry import ModelRegistry, RegisteredModel
+from velo_assets.reports.verdict import judge_backtest, read_backtest
+from velo_assets.serving.bundle import register_bundle
+from velo_assets.serving.training import train_bundle
+from velo_assets.settings import DataRoot, DecisionPrice
+from velo_assets.warehouse.catalogue import catalogue_hash
+from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.query import row_of
+
+RUNS_OF_VERSIONS = "version_runs.json"
+"""In reports/runs: which stored backtest each registered version was judged by."""
+
+
+@dataclass(frozen=True)
+class TrainedVersion:
+    """A version that was just trained.
+
+    Attributes:
+        version: its number.
+        decision: the gate's.
+        is_champion: whether it was promoted.
+    """
+
+    version: int
+    decision: GateDecision
+    is_champion: bool
+
+
+def train_version(
+    root: DataRoot,
+    warehouse: Warehouse,
+    registry: ModelRegistry,
+    name: str,
+    price: DecisionPrice,
+    code: str,
+    run_id: str,
+) -> TrainedVersion:
+    """Train the recipe on all results so far, register it as challenger and put it to the gate.
+
+    Args:
+        root: the data root.
+        warehouse: held only while tables are read.
+        registry: the model registry.
+        name: registered name of the recipe.
+        price: the decision price.
+        code: hash of the code behind the backtest's predictions.
+        run_id: stored backtest run of the same models.
+
+    Raises:
+        TooFewRacesError: too few settled races.
+        FileNotFoundError: the matrix has not been exported.
+    """
+    with warehouse.connect("last result") as connection:
+        (last_day,) = row_of(connection, "select max(race_date) from core.results")
+    cutoff: date = last_day + timedelta(days=1)
+    backtest = read_backtest(warehouse, price)
+    bundle = train_bundle(root.exports, warehouse, cutoff, price_kind=price.kind, shipped=backtest.shipped)
+    version = register_bundle(
+        registry, name, bundle, git_commit=_git_commit(), feature_catalogue_sha256=catalogue_hash()
+    )
+    champion = registry.champion(name)
+    decision, _, _ = judge_backtest(
+        backtest,
+        price,
+        code,
+        challenger=f"{name} {version}",
+        champion=None if champion is None else _predictions_of(root, champion, price, code),
+    )
+    registry.record_decision(name, version, decision)
+    _remember_run(root, version, run_id)
+    if decision.promoted:
+        registry.promote(name, version, decision)
+    return TrainedVersion(version, decision, decision.promoted)
+
+
+def _predictions_of(root: DataRoot, champion: RegisteredModel, price: DecisionPrice, code: str) -> Candidate | None:
+    """The champion's own out-of-sample predictions, from the backtest it was judged by."""
+    run_id = _runs_of_versions(root).get(str(champion.version))
+    if run_id is None:
+        return None
+    try:
+        run = load_run(root.reports / "runs", run_id)
+    except UnknownRunError:
+        return None
+    column = f"probability_{champion.metadata['parameters']['shipped']}"
+    rows = run.predictions.select("race_date", "race_key", "runner_key", "fold", pl.col(column).alias("probability"))
+    return Candidate(champion.label, price.kind, code, rows)
+
+
+def _runs_of_versions(root: DataRoot) -> dict[str, str]:
+    path = root.reports / "runs" / RUNS_OF_VERSIONS
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _remember_run(root: DataRoot, version: int, run_id: str) -> None:
+    from velo_assets.reports.pages import write_page
+
+    known = {**_runs_of_versions(root), str(version): run_id}
+    write_page(root.reports / "runs" / RUNS_OF_VERSIONS, json.dumps(known, indent=1))
+
+
+def _git_commit() -> str:
+    """Commit of the code, or `unknown` outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
