@@ -27,7 +27,10 @@ _GENERATED_FILES = (
     "mlflow.db-shm",
     "mlflow.db.lock",
 )
-_BACKED_UP_FOLDERS = ("landing", "mlartifacts", "reports")
+_BACKED_UP_FOLDERS = ("landing", "exports", "mlartifacts", "reports")
+"""The exports too: build records say that they are there, and training reads them instead of the warehouse."""
+
+_BACKED_UP_FILES = ("warehouse.duckdb", "mlflow.db")
 _MANIFEST = "backup.json"
 
 
@@ -130,22 +133,37 @@ def restore(root: DataRoot, source: Path) -> list[str]:
         if not path.is_file() or _sha256(path) != digest:
             raise ValueError(f"{path} is missing or has changed since the backup was made; nothing was restored.")
     root.path.mkdir(parents=True, exist_ok=True)
+    # Everything is copied before anything is replaced: a full disk leaves what is there as it was.
+    staging = Path(tempfile.mkdtemp(prefix=".velo-partial-", dir=root.path))
     restored = []
-    with Warehouse(root.warehouse).locked("velo restore"):
-        for name in (root.warehouse.name, "mlflow.db"):
-            for suffix in ("", ".wal", "-wal", "-shm"):
-                (root.path / f"{name}{suffix}").unlink(missing_ok=True)
-            if (source / name).is_file():
-                partial = root.path / f"{name}.partial"
-                shutil.copyfile(source / name, partial)
-                os.replace(partial, root.path / name)
-                restored.append(name)
-        for name in _BACKED_UP_FOLDERS:
-            if (source / name).is_dir():
+    try:
+        for name in files:
+            if Path(name).parts[0] in (*_BACKED_UP_FOLDERS, *_BACKED_UP_FILES):
+                (staging / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, staging / name)
+        with Warehouse(root.warehouse).locked("velo restore"):
+            for name in _BACKED_UP_FILES:
+                for suffix in ("", ".wal", "-wal", "-shm"):
+                    (root.path / f"{name}{suffix}").unlink(missing_ok=True)
+            for name in _BACKED_UP_FOLDERS:
                 shutil.rmtree(root.path / name, ignore_errors=True)
-                shutil.copytree(source / name, root.path / name)
-                restored.append(name)
+            for name in (*_BACKED_UP_FILES, *_BACKED_UP_FOLDERS):
+                if (staging / name).exists():
+                    os.replace(staging / name, root.path / name)
+                    restored.append(name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    if root.warehouse.exists():
+        _point_views_here(root)
     return restored
+
+
+def _point_views_here(root: DataRoot) -> None:
+    """The views of the landing schema name files by absolute path: a backup of another folder would show its files."""
+    from velo_assets.ingestion.landing import create_views
+
+    with Warehouse(root.warehouse).connect("velo restore") as connection:
+        create_views(root, connection)
 
 
 def _landed_without_source(root: DataRoot) -> list[str]:

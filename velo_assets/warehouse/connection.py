@@ -166,9 +166,16 @@ class Warehouse:
                         "Wait for it to finish, stop it, or give a longer lock_timeout_seconds."
                     )
                 time.sleep(_POLL_SECONDS)
-            if not shared:
-                _write_holder(handle, purpose)
-            yield
+            if shared:
+                yield
+                return
+            _write_holder(handle, purpose)
+            try:
+                yield
+            finally:
+                # Else whoever waits for readers later would be told of a process long gone.
+                handle.seek(0)
+                handle.truncate()
             # Closing the handle releases the lock, also when the process is killed.
 
 
@@ -195,6 +202,9 @@ def _describe_holder(handle: IO[str]) -> str:
     handle.seek(0)
     try:
         holder = json.loads(handle.read())
-    except ValueError:
+        os.kill(holder["pid"], 0)
+    except (ValueError, ProcessLookupError):
         return "another process (readers, or one that has not named itself yet)"
+    except PermissionError:
+        pass  # The process of another user: it is there.
     return f"process {holder['pid']} ({holder['purpose'] or 'no purpose given'}) since {holder['since']}"
