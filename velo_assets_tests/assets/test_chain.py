@@ -5,8 +5,8 @@ import json
 import dagster as dg
 import pytest
 
-from velo_assets.automation.runner import Outcome, execute, plan, run_chain
 from velo_assets.assets.builds import nodes_of
+from velo_assets.automation.runner import Outcome, execute, plan, run_chain
 from velo_assets.definitions import defs
 from velo_assets_tests.conftest import YEARS, BuiltWorld
 
