@@ -279,7 +279,10 @@ def compare(connection: duckdb.DuckDBPyConnection, name: str, first: date, last:
     counts = [connection.execute(f"select count(*) from {t}").fetchall()[0][0] for t in ("replayed", "batched")]
     if counts[0] != counts[1]:
         return f"{counts[0]} rows, batch {counts[1]}"
-    worst, exact = 0.0, 0
+    if not keys:
+        unequal = connection.execute("select count(*) from (from replayed except from batched)").fetchall()[0][0]
+        return f"{counts[0]} rows, {unequal} not found in the batch"
+    worst = 0.0
     join = " and ".join(f"replayed.{key} = batched.{key}" for key in keys)
     for column, kind in columns:
         a, b = f'replayed."{column}"', f'batched."{column}"'
@@ -289,7 +292,6 @@ def compare(connection: duckdb.DuckDBPyConnection, name: str, first: date, last:
             test = f"0, count(*) filter ({a} is distinct from {b})"
         difference, unequal = connection.execute(f"select {test} from replayed join batched on {join}").fetchall()[0]
         worst = max(worst, difference or 0.0)
-        exact += unequal
         if unequal:
             return f"{column}: {unequal} rows differ"
     return f"{counts[0]} rows, largest relative difference {worst:.1e}"

@@ -6,7 +6,7 @@ training itself, promotion (modelling.promotion).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -106,9 +106,10 @@ def decide_retraining(
         for channel, reading in readings.items()
         if reading.alarm
     ]
-    if drift is not None and drift.alarm:
-        shown = ", ".join(drift.drifted[:3])
-        causes.append(f"drift: {len(drift.drifted)} of {drift.columns} columns moved ({shown}, ...)")
+    if drift is not None and drift.gone:
+        causes.append(f"drift: {len(drift.gone)} of {drift.columns} columns went missing ({_some(drift.gone)})")
+    elif drift is not None and drift.alarm:
+        causes.append(f"drift: {len(drift.drifted)} of {drift.columns} columns moved ({_some(drift.drifted)})")
     age = None if champion_data_end is None else (today - champion_data_end).days
     if age is not None and age >= CALENDAR_DAYS:
         causes.append(f"calendar: the champion learned until {champion_data_end}, {age} days ago")
@@ -133,3 +134,7 @@ def decide_retraining(
         age,
         today.year,
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from velo_assets.modelling.bootstrap import resample
+from velo_assets.monitoring.drift import BINS, population_stability
 
 FloatArray = NDArray[np.float64]
 
@@ -43,6 +44,18 @@ DRIFT_ALARM = 0.0005
 
 LEAST_COLUMNS = 3
 """Fewer moved columns tell of nothing: neighbours are made from the same input and move together."""
+
+GONE = 0.2
+"""Rise of a column's missing share that no season explains: its source has broken off."""
+
+WHOLE_YEAR_DAYS = 330
+"""From here on a period has all seasons."""
+
+USUAL_TIMES = 2.0
+"""So many times the largest movement between quiet years is unusual: there are only a few years to know it by."""
+
+LEAST_ROWS_OF_A_YEAR = 200
+"""With fewer values a year's histogram is mostly chance."""
 
 CALENDAR_DAYS = 365
 """A model is trained anew once a year whatever the monitors say: horses come and go."""
@@ -283,28 +296,91 @@ class DriftReading:
         columns: columns judged.
         drifted: names of the columns that moved, those with missing values first.
         limit: so many moved columns or more are a cause.
+        gone: columns whose missing share rose by `GONE` or more; one of them is a cause.
     """
 
     columns: int
     drifted: tuple[str, ...]
     limit: int
+    gone: tuple[str, ...] = ()
 
     @property
     def alarm(self) -> bool:
-        """Whether more columns moved than chance moves."""
-        return len(self.drifted) >= self.limit
+        """Whether more columns moved than chance moves, or one has gone missing."""
+        return len(self.drifted) >= self.limit or bool(self.gone)
 
 
 def read_drift(table: pl.DataFrame) -> DriftReading:
     """Count the moved columns of a drift report against what chance moves.
 
     Args:
-        table: `column`, `verdict` (missingness, drift or quiet), see `drift.drift_table`.
+        table: `column`, `verdict` (missingness, drift or quiet), `missing_reference`, `missing_current`, see
+            `drift.drift_table`.
     """
     moved = table.filter(pl.col("verdict") != "quiet")
     order = pl.col("verdict").replace_strict({"missingness": 0, "drift": 1}, return_dtype=pl.Int8)
     drifted = tuple(moved.sort(order, maintain_order=True)["column"].to_list())
-    return DriftReading(table.height, drifted, max(LEAST_COLUMNS, _beyond_chance(table.height)))
+    gone = moved.filter(pl.col("missing_current") - pl.col("missing_reference") >= GONE)["column"].to_list()
+    return DriftReading(table.height, drifted, max(LEAST_COLUMNS, _beyond_chance(table.height)), tuple(gone))
+
+
+def same_season(reference: pl.DataFrame, start: date, end: date) -> pl.DataFrame:
+    """Rows of the reference from the same weeks of its years: jumping in winter is no drift from flat racing in summer.
+
+    Args:
+        reference: rows with `race_date`.
+        start: first day of the current period.
+        end: last day; a period of eleven months or more is compared with whole years.
+    """
+    days = (end - start).days + 1
+    if days >= WHOLE_YEAR_DAYS:
+        return reference
+    since = (pl.col("race_date").dt.ordinal_day() - start.timetuple().tm_yday) % 366
+    return reference.filter(since < days)
+
+
+def beyond_usual(table: pl.DataFrame, reference: pl.DataFrame, start: date, end: date) -> pl.DataFrame:
+    """Quieten columns that moved no more than they moved between the reference's own years.
+
+    Resampled days know nothing of what a whole year has in common (rules, weather, the horses in training), so the
+    threshold of `drift.drift_table` is passed by quiet years too. Each year of the reference, same season, is compared
+    with the others; a column has moved when its PSI is `USUAL_TIMES` the largest of these.
+
+    Args:
+        table: from `drift.drift_table`, made against `same_season(reference, start, end)`.
+        reference: rows of the champion's training years, with `race_date` and the columns of the table.
+        start: first day of the current period.
+        end: last day.
+
+    Returns:
+        The table with `psi_usual` (null with less than two years to compare) and its verdicts revised; missingness
+        verdicts stay.
+    """
+    season = same_season(reference, start, end)
+    years = season["race_date"].dt.year().to_numpy()
+    usual = []
+    for name in table["column"]:
+        values = season[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        usual.append(_largest_between_years(values, years))
+    unusual = pl.col("psi_usual").is_null() | (pl.col("psi") > USUAL_TIMES * pl.col("psi_usual"))
+    return table.with_columns(pl.Series("psi_usual", usual, dtype=pl.Float64)).with_columns(
+        verdict=pl.when((pl.col("verdict") == "drift") & ~unusual).then(pl.lit("quiet")).otherwise(pl.col("verdict"))
+    )
+
+
+def _largest_between_years(values: FloatArray, years: NDArray[np.integer[Any]]) -> float | None:
+    """Largest PSI of a year against the other years; None without two years of values."""
+    known = np.isfinite(values)
+    values, years = values[known], years[known]
+    counts = {year: int((years == year).sum()) for year in np.unique(years)}
+    whole = [year for year, count in counts.items() if count >= LEAST_ROWS_OF_A_YEAR]
+    if len(whole) < 2:
+        return None
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
+    bins = np.searchsorted(edges, values, side="right")
+    by_year = {year: np.bincount(bins[years == year], minlength=len(edges) + 1).astype(float) for year in whole}
+    total = np.sum(list(by_year.values()), axis=0)
+    return max(float(population_stability(total - own, own)) for own in by_year.values())
 
 
 def _beyond_chance(columns: int) -> int:

@@ -308,7 +308,7 @@ def build_bundle(
         if fitted is not None:
             experts.append(fitted)
     past = _past_predictions(train, sqpe, experts, out_of_sample)
-    full = len(experts) == len(regimes)
+    full = bool(experts) and len(experts) == len(regimes)
     bundle = Bundle(
         cutoff,
         sqpe.train_start,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from datetime import date, time
 from itertools import groupby
 from pathlib import Path
@@ -188,11 +189,22 @@ def _race(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "has_market": priced is not None,
         "picture": _picture(ran),
         "pace": _pace_words(ran),
-        "runners": [_runner(row) for row in rows],
+        "missing": " ".join(_shared_gaps(ran).values()),
+        "runners": [_runner(row, _shared_gaps(ran)) for row in rows],
     }
 
 
-def _runner(row: dict[str, Any]) -> dict[str, Any]:
+def _shared_gaps(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """What is unknown of every runner alike: said once above the table, not beside each name."""
+    gaps = {}
+    if rows and not any(row["form_runs"] for row in rows):
+        gaps["runs"] = "No earlier run of any of these horses is known, so the prices lie close together."
+    if rows and rows[0]["is_handicap"] and all(row["official_rating"] is None for row in rows):
+        gaps["rating"] = "The card carries no ratings."
+    return gaps
+
+
+def _runner(row: dict[str, Any], shared: Mapping[str, str]) -> dict[str, Any]:
     gear = (row["headgear"] or "") + ("¹" if row["headgear_first_time"] else "")
     facts = [
         None if row["age_years"] is None else f"{row['age_years']}yo",
@@ -204,10 +216,11 @@ def _runner(row: dict[str, Any]) -> dict[str, Any]:
     if row["non_runner"]:
         notes.append("non-runner")
     elif not row["form_runs"]:
-        notes.append("no earlier run known")
+        notes += [] if "runs" in shared else ["no earlier run known"]
     elif row["features_known"] is not None and row["features_known"] < LITTLE_KNOWN:
         notes.append(f"little known: {percent(row['features_known'], 0)} of the features")
-    if not row["non_runner"] and row["is_handicap"] and row["official_rating"] is None:
+    rated = row["official_rating"] is not None or not row["is_handicap"]
+    if not (row["non_runner"] or rated or "rating" in shared):
         notes.append("rating not known")
     return {
         "number": row["saddle_number"],

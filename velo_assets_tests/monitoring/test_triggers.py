@@ -94,10 +94,31 @@ def test_channels_share_the_rate_and_silent_ones_are_left_out() -> None:
 
 
 def test_drift_needs_more_columns_than_chance_moves() -> None:
-    table = pl.DataFrame({"column": [f"c{i}" for i in range(150)], "verdict": ["drift"] * 2 + ["quiet"] * 148})
+    table = pl.DataFrame(
+        {
+            "column": [f"c{i}" for i in range(150)],
+            "verdict": ["drift"] * 2 + ["quiet"] * 148,
+            "missing_reference": [0.05] * 150,
+            "missing_current": [0.06] * 150,
+        }
+    )
     reading = read_drift(table)
     assert reading.drifted == ("c0", "c1")
     assert not reading.alarm
     more = table.with_columns(verdict=pl.Series(["drift"] * 3 + ["missingness"] + ["quiet"] * 146))
     assert read_drift(more).drifted[0] == "c3"
     assert read_drift(more).alarm
+
+
+def test_one_column_that_goes_missing_is_a_cause() -> None:
+    table = pl.DataFrame(
+        {
+            "column": ["rating", "draw"],
+            "verdict": ["missingness", "quiet"],
+            "missing_reference": [0.1, 0.3],
+            "missing_current": [1.0, 0.3],
+        }
+    )
+    reading = read_drift(table)
+    assert reading.gone == ("rating",)
+    assert reading.alarm

@@ -1,0 +1,58 @@
+"""Drift over the reports: each report leaves a row per family, so that a slow change shows.
+
+Belongs here: the table monitoring.drift_history. Does not belong here: one report (drift.py), its picture (reports).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import duckdb
+import polars as pl
+
+from velo_assets.warehouse.build import describe, transaction
+from velo_assets.warehouse.query import frame_of
+
+HISTORY = {
+    "report_date": "date",
+    "family": "varchar",
+    "columns": "integer",
+    "moved": "integer",
+    "gone_missing": "integer",
+    "worst_ratio": "double",
+    "reference_end": "date",
+}
+"""Columns of monitoring.drift_history: `worst_ratio` is the largest PSI over its threshold in the family."""
+
+
+def keep_drift(connection: duckdb.DuckDBPyConnection, table: pl.DataFrame, report_date: date) -> pl.DataFrame:
+    """Add a report to the history; a second report of the same day takes the place of the first.
+
+    Args:
+        connection: an open warehouse.
+        table: the report, with `family`, `verdict`, `psi`, `psi_threshold` and `reference_end`.
+        report_date: its day.
+
+    Returns:
+        The whole history, oldest first.
+    """
+    rows = table.group_by("family").agg(
+        pl.lit(report_date, dtype=pl.Date).alias("report_date"),
+        pl.len().cast(pl.Int32).alias("columns"),
+        (pl.col("verdict") != "quiet").sum().cast(pl.Int32).alias("moved"),
+        (pl.col("verdict") == "missingness").sum().cast(pl.Int32).alias("gone_missing"),
+        (pl.col("psi") / pl.col("psi_threshold")).max().alias("worst_ratio"),
+        pl.col("reference_end").max(),
+    )
+    declared = ", ".join(f'"{name}" {kind}' for name, kind in HISTORY.items())
+    with transaction(connection):
+        connection.execute(f"create table if not exists monitoring.drift_history ({declared})")
+        connection.execute("delete from monitoring.drift_history where report_date = ?", [report_date])
+        if rows.height:
+            connection.register("drift_rows", rows.to_arrow())
+            try:
+                connection.execute("insert into monitoring.drift_history by name select * from drift_rows")
+            finally:
+                connection.unregister("drift_rows")
+    names = ", ".join(f'"{name}"' for name, _ in describe(connection, "monitoring/drift_history"))
+    return frame_of(connection, f"select {names} from monitoring.drift_history order by report_date, family")

@@ -1,0 +1,47 @@
+from datetime import date
+
+import duckdb
+import polars as pl
+import pytest
+
+from velo_assets.monitoring.drift_history import keep_drift
+from velo_assets.reports.drift_history import drift_history_png
+
+REPORT = pl.DataFrame(
+    {
+        "family": ["form", "form", "draw"],
+        "verdict": ["drift", "quiet", "missingness"],
+        "psi": [0.2, 0.01, None],
+        "psi_threshold": [0.1, 0.1, None],
+        "reference_end": [date(2023, 12, 31)] * 3,
+    }
+)
+
+
+@pytest.fixture
+def connection() -> duckdb.DuckDBPyConnection:
+    opened = duckdb.connect()
+    opened.execute("create schema monitoring")
+    return opened
+
+
+def test_each_report_leaves_a_row_per_family(connection: duckdb.DuckDBPyConnection) -> None:
+    keep_drift(connection, REPORT, date(2024, 1, 7))
+    history = keep_drift(connection, REPORT, date(2024, 1, 14))
+    assert history.height == 4
+    form = history.filter(family="form", report_date=date(2024, 1, 14)).to_dicts()[0]
+    assert (form["columns"], form["moved"], form["gone_missing"], form["worst_ratio"]) == (2, 1, 0, 2.0)
+    assert history.filter(family="draw")["worst_ratio"].null_count() == 2
+
+
+def test_a_second_report_of_a_day_replaces_the_first(connection: duckdb.DuckDBPyConnection) -> None:
+    keep_drift(connection, REPORT, date(2024, 1, 7))
+    history = keep_drift(connection, REPORT.head(2), date(2024, 1, 7))
+    assert history["family"].to_list() == ["form"]
+
+
+def test_the_picture_is_drawn_and_an_empty_history_is_refused(connection: duckdb.DuckDBPyConnection) -> None:
+    history = keep_drift(connection, REPORT, date(2024, 1, 7))
+    assert drift_history_png(history).startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="no report"):
+        drift_history_png(history.clear())

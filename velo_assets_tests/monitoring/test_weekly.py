@@ -1,0 +1,103 @@
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from velo_assets.monitoring.retraining import decide_retraining
+from velo_assets.monitoring.weekly import WeeklyReport, week_before, write_weekly_report
+from velo_assets.serving.predict import TYPES
+from velo_assets.serving.prediction_log import create_outcomes
+from velo_assets.warehouse.build import replace_table
+from velo_assets.warehouse.connection import SCHEMAS
+
+MONDAY = date(2024, 3, 11)
+
+
+@pytest.fixture
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as opened:
+        for schema in SCHEMAS:
+            opened.execute(f"create schema {schema}")
+        yield opened
+
+
+def fill(connection: duckdb.DuckDBPyConnection) -> None:
+    """Two races on each of five days of the week before; the first runner of each wins at even chances."""
+    connection.execute(
+        """
+        create table core.races as select
+            day * 10 + race as race_key, date '2024-03-04' + day::integer as race_date, 'Ascot <b>' as course,
+            'result' as stage, 2 as field_size
+        from range(5) as days(day), range(2) as races(race);
+        create table core.results as select
+            race_key, race_key * 10 + runner as runner_key, race_key * 10 + runner as horse_key, race_date,
+            (runner = 0)::integer as won, (runner = 0)::double as win_share, runner + 1 as position
+        from core.races, range(2) as runners(runner);
+        create table market.probabilities as
+        select runner_key, 'sp' as price_kind, 0.5 as probability from core.results;
+        create table core.prices as select race_key, race_date, true as book_complete from core.results;
+        create table backtest.bets as select
+            'blend_all' as strategy_id, race_date, 1.0 as stake, if(won = 1, 1.0, -1.0) as profit,
+            if(won = 1, 'won', 'lost') as status
+        from core.results;
+        """
+    )
+    columns = ", ".join(f"{name} {kind}" for name, (kind, _, _) in TYPES.items())
+    connection.execute(f"create table serving.predictions ({columns})")
+    connection.execute(
+        """
+        insert into serving.predictions by name select
+            race_date, race_key, runner_key, horse_key, 'velo' as model_name, 1 as model_version, true as is_champion,
+            race_date::timestamptz as predicted_at, race_key::varchar as request_id,
+            if(won = 1, 0.6, 0.4) as fair_probability, if(won = 1, 0.6, 0.4) as fundamental_probability,
+            'blend' as basis
+        from core.results
+        """
+    )
+    create_outcomes(connection)
+
+
+def write(connection: duckdb.DuckDBPyConnection, folder: Path) -> WeeklyReport:
+    return write_weekly_report(connection, folder, MONDAY, price_kind="sp", closing_price=True, simulated=True)
+
+
+def test_the_week_before_is_monday_to_sunday() -> None:
+    assert week_before(MONDAY) == (date(2024, 3, 4), date(2024, 3, 10))
+    assert week_before(MONDAY + timedelta(days=6)) == (date(2024, 3, 4), date(2024, 3, 10))
+
+
+def test_an_empty_warehouse_and_a_week_without_racing_have_a_report(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    empty = write(connection, tmp_path)
+    assert empty.headline == "No racing from 2024-03-04 to 2024-03-10."
+    assert "Nothing has landed yet." in empty.markdown.read_text()
+    fill(connection)
+    later = write_weekly_report(
+        connection, tmp_path, MONDAY + timedelta(days=21), price_kind="sp", closing_price=True, simulated=False
+    )
+    assert later.races == 0
+    assert "No settled bet this week." in later.html.read_text()
+
+
+def test_a_week_of_racing_is_told_with_intervals(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    fill(connection)
+    decision = decide_retraining(
+        datetime(2024, 3, 10, 2, tzinfo=UTC), champion_data_end=None, last_trained=None, readings={}, drift=None
+    )
+    replace_table(connection, "monitoring/retrain_decision", decision.to_frame())
+    report = write(connection, tmp_path)
+    assert report.races == 10
+    # Each winner had .6 for .5 of the market: -ln(.6/.5) = -.1823 nats.
+    assert report.headline == "10 of 10 races predicted; gap to the market −0.1823 nats a race."
+    text = report.markdown.read_text()
+    assert "| velo 1 | champion | blend | 10 | −0.1823 |" in text
+    assert "| blend_all | 20 | 0.0 | 0.0% |" in text
+    assert "a training was asked for; no model has been registered yet" in text
+    assert "SIMULATED" in text
+    assert "CLOSING PRICE" in text
+    page = report.html.read_text()
+    assert "Ascot &lt;b&gt; 10" in page
+    assert report.html.name == "weekly_2024-03-04.html"
