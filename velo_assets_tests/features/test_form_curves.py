@@ -88,7 +88,7 @@ def test_a_declaration_without_a_result_is_no_run(stables: Stables) -> None:
 
 
 def test_runs_beyond_the_look_back_are_forgotten_in_every_window(stables: Stables) -> None:
-    run(stables, 1100, 1)
+    run(stables, 735, 1)
     today = stables.race(DAY, [{"horse_key": HORSE}])[0]
     alone = stables.build("form_curves", DAY, DAY)[today]
     whole = stables.build("form_curves", DAY - timedelta(days=1200), DAY)[today]

@@ -51,9 +51,9 @@ def test_the_year_itself_teaches_nothing(stables: Stables) -> None:
     assert strengths(stables, YEAR, date(2020, 12, 31)) == before
 
 
-def test_three_years_are_remembered(stables: Stables) -> None:
-    season(stables, 2016, 30)
+def test_two_years_are_remembered(stables: Stables) -> None:
+    season(stables, 2017, 30)
     stables.race(YEAR, [{"trainer_key": 1}])
     assert strengths(stables, YEAR, date(2020, 12, 31)) == {}
-    season(stables, 2017, 30)
+    season(stables, 2018, 30)
     assert "trainer" in strengths(stables, YEAR, date(2020, 12, 31))

@@ -1,16 +1,16 @@
 -- grain: one row per runner
 -- point in time: results of strictly earlier race days, collapsed to one row per cell and day before any window
--- look-back: 1095 days of the horse's runs; 1095 days of the draw before each of them
+-- look-back: 730 days of the horse's runs; 730 days of the draw before each of them
 -- description: Draw bias by course, distance band, going and rail (flat races only), shrunk; its persistence; and the horse's own affinity to course and going.
 with entries as (
     select race_date, race_key, runner_key, horse_key, stall
     from core.entries
-    where race_date >= cast($start as date) - 2190 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
 ),
 results as (
     select runner_key, won, position
     from core.results
-    where race_date >= cast($start as date) - 2190 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
 ),
 races as (
     select
@@ -22,7 +22,7 @@ races as (
         coalesce(rail, '') as rail,
         field_size
     from core.races
-    where race_date >= cast($start as date) - 2190 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
 ),
 shrinkage as (
     select
@@ -59,7 +59,7 @@ runs as (
 stall_days as (
     select trip, going_group, stall_fifth, race_date, sum(won) as wins, sum(case when won is not null then expected end) as expected
     from runs
-    where stall_fifth is not null and race_date >= cast($start as date) - 1095
+    where stall_fifth is not null and race_date >= cast($start as date) - 730
     group by trip, going_group, stall_fifth, race_date
 ),
 stall_going_windows as (
@@ -71,7 +71,7 @@ stall_going_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected) over career, 0) as expected
     from stall_days
-    window career as (partition by trip, going_group, stall_fifth order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trip, going_group, stall_fifth order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 stall_trip_days as (
     select trip, stall_fifth, race_date, sum(wins) as wins, sum(expected) as expected
@@ -86,7 +86,7 @@ stall_trip_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected) over career, 0) as expected
     from stall_trip_days
-    window career as (partition by trip, stall_fifth order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trip, stall_fifth order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 slope_days as (
     select
@@ -116,7 +116,7 @@ slope_windows as (
         coalesce(sum(squared) over days_90, 0) as squared_90d
     from slope_trip_days
     window
-        career as (partition by trip order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        career as (partition by trip order by race_date range between interval 730 day preceding and interval 1 day preceding),
         days_90 as (partition by trip order by race_date range between interval 90 day preceding and interval 1 day preceding)
 ),
 rail_windows as (
@@ -127,7 +127,7 @@ rail_windows as (
         coalesce(sum(crossed) over career, 0) as crossed,
         coalesce(sum(squared) over career, 0) as squared
     from slope_days
-    window career as (partition by trip, rail order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trip, rail order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 slopes as (
     select
@@ -147,7 +147,7 @@ slopes as (
 stall_number_days as (
     select trip, stall, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten - 0.5), 0) as rivals_beaten
     from runs
-    where stall is not null and race_date >= cast($start as date) - 1095
+    where stall is not null and race_date >= cast($start as date) - 730
     group by trip, stall, race_date
 ),
 stall_number_windows as (
@@ -158,7 +158,7 @@ stall_number_windows as (
         -- A hundred runs at the half steady a stall number: a prior, not a fit.
         coalesce(sum(rivals_beaten) over career, 0) / (coalesce(sum(runs) over career, 0) + 100) as stall_effect
     from stall_number_days
-    window career as (partition by trip, stall order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trip, stall order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 horse_draw_days as (
     select
@@ -168,7 +168,7 @@ horse_draw_days as (
         pow(2, max(date_diff('day', date '2015-01-01', runs.race_date)) / 90.0) as weight_90d
     from runs
     left join slopes on slopes.trip = runs.trip and slopes.rail = runs.rail and slopes.race_date = runs.race_date
-    where runs.race_date >= cast($start as date) - 1095
+    where runs.race_date >= cast($start as date) - 730
     group by runs.horse_key, runs.race_date
 ),
 horse_draw_windows as (
@@ -178,12 +178,12 @@ horse_draw_windows as (
         last_value(run_draw_bias ignore nulls) over career as draw_bias_last,
         sum(run_draw_bias * weight_90d) over career / nullif(sum(case when run_draw_bias is not null then weight_90d end) over career, 0) as draw_bias_ewma
     from horse_draw_days
-    window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 horse_going_days as (
     select horse_key, course_key, going_group, race_date, sum(won) as wins, sum(case when won is not null then expected end) as expected
     from runs
-    where race_date >= cast($start as date) - 1095
+    where race_date >= cast($start as date) - 730
     group by horse_key, course_key, going_group, race_date
 ),
 horse_going_windows as (
@@ -195,7 +195,7 @@ horse_going_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected) over career, 0) as expected
     from horse_going_days
-    window career as (partition by horse_key, course_key, going_group order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by horse_key, course_key, going_group order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 targets as (
     select

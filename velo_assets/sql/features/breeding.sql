@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: results of strictly earlier race days, collapsed to one row per parent, condition and day before any window
--- look-back: 1095 days
+-- look-back: 730 days
 -- description: Wins of the progeny of the runner's sire, dam and dam's sire against 1/field size, over all, on today's going and in today's distance band, shrunk; null where the pedigree is blank.
 with entries as (
     select
@@ -11,12 +11,12 @@ with entries as (
         case when dam <> '' then hash(dam) end as dam_key,
         case when damsire <> '' then hash(damsire) end as damsire_key
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 results as (
     select runner_key, won
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
     select
@@ -31,7 +31,7 @@ races as (
         end as distance_band,
         field_size
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 shrinkage as (
     select
@@ -76,7 +76,7 @@ sire_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected) over career, 0) as expected
     from sire_days
-    window career as (partition by sire_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by sire_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 sire_going_days as (
     select sire_key, going_group, race_date, sum(wins) as wins, sum(expected) as expected
@@ -91,7 +91,7 @@ sire_going_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected) over career, 0) as expected
     from sire_going_days
-    window career as (partition by sire_key, going_group order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by sire_key, going_group order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 sire_distance_days as (
     select sire_key, distance_band, race_date, sum(wins) as wins, sum(expected) as expected
@@ -106,7 +106,7 @@ sire_distance_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected) over career, 0) as expected
     from sire_distance_days
-    window career as (partition by sire_key, distance_band order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by sire_key, distance_band order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 dam_days as (
     select dam_key, race_date, sum(won) as wins, sum(expected) as expected
@@ -121,7 +121,7 @@ dam_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected) over career, 0) as expected
     from dam_days
-    window career as (partition by dam_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by dam_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 damsire_days as (
     select damsire_key, race_date, sum(won) as wins, sum(expected) as expected
@@ -136,7 +136,7 @@ damsire_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected) over career, 0) as expected
     from damsire_days
-    window career as (partition by damsire_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by damsire_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 targets as (
     select

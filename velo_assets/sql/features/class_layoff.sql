@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: entries, races and results of the horse's strictly earlier race days; only days with a result count as runs
--- look-back: 1095 days, horses that run in the window only
+-- look-back: 730 days, horses that run in the window only
 -- description: Class, layoff, weight and rating moves since the horse's last run.
 with window_horses as (
     select distinct horse_key
@@ -10,13 +10,13 @@ with window_horses as (
 entries as (
     select race_date, race_key, runner_key, horse_key, weight_lb, official_rating
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
     select runner_key, won, position
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
     select
@@ -27,7 +27,7 @@ races as (
         -- Pattern races are Class 1 in Britain whether or not the file says so.
         coalesce(race_class, case when pattern is not null then 1 end) as class_number
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 horse_days as (
     select
@@ -69,7 +69,7 @@ horse_windows as (
         max(won_mark) over career as best_mark_won
     from horse_days
     window
-        career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
         runs as (partition by horse_key order by race_date)
 ),
 moves as (
@@ -77,14 +77,14 @@ moves as (
         horse_key,
         race_date,
         -- A lag knows no look-back of its own; the date beside it gives it that of the frames.
-        case when race_date - last_date <= 1095 then class_number - nullif(last_class, -1) end as class_drop,
-        case when race_date - last_date <= 1095 then nullif(last_band, -1) - rating_band_high end as band_drop,
+        case when race_date - last_date <= 730 then class_number - nullif(last_class, -1) end as class_drop,
+        case when race_date - last_date <= 730 then nullif(last_band, -1) - rating_band_high end as band_drop,
         class_number - best_class_won as best_class_drop,
-        case when race_date - last_date <= 1095 then date_diff('day', last_date, race_date) end as layoff_days,
+        case when race_date - last_date <= 730 then date_diff('day', last_date, race_date) end as layoff_days,
         date_diff('day', first_date, race_date) as career_days,
-        case when race_date - last_date <= 1095 then weight_lb - nullif(last_weight_lb, -1) end as weight_delta,
+        case when race_date - last_date <= 730 then weight_lb - nullif(last_weight_lb, -1) end as weight_delta,
         handicap_mark,
-        case when race_date - last_date <= 1095 then handicap_mark - nullif(last_mark, -999) end as or_delta,
+        case when race_date - last_date <= 730 then handicap_mark - nullif(last_mark, -999) end as or_delta,
         handicap_mark - best_mark_won as mark_above_best_win
     from horse_windows
     where race_date >= cast($start as date)
@@ -95,7 +95,7 @@ select
     entries.runner_key, -- key of the runner [key]
     moves.class_drop, -- class number today less that of the last run; positive = easier race today; null where races carry no class [classes]
     case when moves.class_drop is not null then cast(moves.class_drop > 0 as integer) end as classdrop_flag, -- drops in class today; null where the move is unknown [0/1]
-    moves.layoff_days, -- days since the last run; null without a run in 1095 days [days]
+    moves.layoff_days, -- days since the last run; null without a run in 730 days [days]
     case
         when moves.layoff_days < 7 then 0
         when moves.layoff_days <= 90 then (moves.layoff_days - 7) / 83.0
@@ -105,10 +105,10 @@ select
     moves.weight_delta, -- weight carried today less that of the last run [lb]
     moves.or_delta, -- official rating today less that of the last run (Hong Kong: read off the weights) [points]
     moves.handicap_mark, -- official rating, or the mark read off the weights of a Hong Kong handicap [points]
-    moves.mark_above_best_win, -- rating today less the highest the horse has won off in 1095 days; null without a win [points]
+    moves.mark_above_best_win, -- rating today less the highest the horse has won off in 730 days; null without a win [points]
     moves.band_drop, -- top of the rating band of the last run less today's; positive = easier race today [points]
-    moves.best_class_drop, -- class number today less the best class won in 1095 days; null without a win [classes]
-    moves.career_days -- days since the first run within 1095 days; null without a run [days]
+    moves.best_class_drop, -- class number today less the best class won in 730 days; null without a win [classes]
+    moves.career_days -- days since the first run within 730 days; null without a run [days]
 from entries
 left join moves on moves.horse_key = entries.horse_key and moves.race_date = entries.race_date
 where entries.race_date >= cast($start as date)

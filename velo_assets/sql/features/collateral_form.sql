@@ -1,11 +1,11 @@
 -- grain: one row per runner
 -- point in time: results of strictly earlier race days, the horse's own and, for the franking of its last race, those of the horses it met there
--- look-back: 1095 days
+-- look-back: 730 days
 -- description: A private handicap: what mark past performances were worth at the weights and the margins, how that compares with today's mark, and how the last race has worked out since.
 with entries as (
     select race_date, race_key, runner_key, horse_key, weight_lb, official_rating
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 results as (
     select
@@ -15,7 +15,7 @@ results as (
         position,
         beaten_lengths
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 winning_margins as (
     select race_key, min(beaten_lengths) as winning_margin
@@ -26,7 +26,7 @@ winning_margins as (
 races as (
     select race_key, country, is_handicap, rating_band_high, field_size, distance_furlongs
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 runs as (
     select
@@ -89,7 +89,7 @@ horse_windows as (
         last_value(case when rivals_beaten is not null then race_key end ignore nulls) over career as last_race_key
     from horse_days
     window
-        career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
         days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
 ),
 next_runs as (
@@ -105,7 +105,7 @@ franking as (
         -- Three runs at par steady a race few have run from since.
         sum(rivals_beaten) over since / (sum(runs) over since + 3) as race_franking
     from next_runs
-    window since as (partition by last_race_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window since as (partition by last_race_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 )
 select
     entries.race_date, -- day of the race [date]
@@ -115,7 +115,7 @@ select
     windows.performance_ewma_lb - windows.handicap_mark as performance_gap_lb, -- that less today's mark; positive = well handicapped [points]
     windows.performance_last_lb - windows.handicap_mark as performance_last_gap_lb, -- mark the horse ran to last time less today's mark [points]
     windows.performance_best_lb - windows.handicap_mark as performance_best_gap_lb, -- best mark it ran to in 365 days less today's mark [points]
-    windows.mark_peak - windows.handicap_mark as mark_below_peak, -- highest mark in 1095 days less today's mark [points]
+    windows.mark_peak - windows.handicap_mark as mark_below_peak, -- highest mark in 730 days less today's mark [points]
     windows.opposition_mark_ewma, -- time-weighted mean mark of the fields met, half-life 90 days [points]
     franking.race_franking -- share of rivals beaten, less a half, by the others of the last race in their next run, shrunk to 0; null while none has run [share]
 from entries

@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: the horse's own results of strictly earlier race days, collapsed to one row per horse and day
--- look-back: 1095 days, horses that run in the window only
+-- look-back: 730 days, horses that run in the window only
 -- description: The horse's form as a curve over time: time-weighted means with half-lives, slope, spread, best, last runs, share of rivals beaten, beaten lengths adjusted to distance.
 with window_horses as (
     select distinct horse_key
@@ -10,13 +10,13 @@ with window_horses as (
 entries as (
     select race_date, race_key, runner_key, horse_key
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
     select race_key, runner_key, won, position, beaten_lengths, racing_post_rating, top_speed
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 winning_margins as (
     select race_key, min(beaten_lengths) as winning_margin
@@ -27,7 +27,7 @@ winning_margins as (
 races as (
     select race_key, field_size, distance_furlongs
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 speed as (
     select runner_key, speed_figure_trend
@@ -110,7 +110,7 @@ horse_windows as (
         lag(run_ts, 1 ignore nulls) over runs as ts_1
     from weighted_days
     window
-        career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
         days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding),
         runs as (partition by horse_key order by race_date)
 ),
@@ -126,19 +126,19 @@ curves as (
         case when form_runs_365d >= 3 and isfinite(ts_slope_per_day) then ts_slope_per_day * 30 end as ts_slope,
         form_best,
         -- A lag knows no look-back of its own; the date beside it gives it that of the frames.
-        case when race_date - date_1 <= 1095 then nullif(rivals_beaten_1, -1) end as form_last,
-        case when race_date - date_2 <= 1095 then nullif(rivals_beaten_2, -1) end as form_last_2,
-        case when race_date - date_3 <= 1095 then nullif(rivals_beaten_3, -1) end as form_last_3,
+        case when race_date - date_1 <= 730 then nullif(rivals_beaten_1, -1) end as form_last,
+        case when race_date - date_2 <= 730 then nullif(rivals_beaten_2, -1) end as form_last_2,
+        case when race_date - date_3 <= 730 then nullif(rivals_beaten_3, -1) end as form_last_3,
         cast(form_runs as integer) as form_runs,
         cast(form_wins as integer) as form_wins,
         form_wins / nullif(form_runs, 0) as form_win_rate,
-        case when race_date - date_1 <= 1095 then won_1 end as won_last,
+        case when race_date - date_1 <= 730 then won_1 end as won_last,
         lengths_ewma,
         lengths_best,
-        case when race_date - date_1 <= 1095 then nullif(lengths_1, -99) end as lengths_last,
-        case when race_date - date_1 <= 1095 then nullif(rpr_1, -1) end as rpr_last,
+        case when race_date - date_1 <= 730 then nullif(lengths_1, -99) end as lengths_last,
+        case when race_date - date_1 <= 730 then nullif(rpr_1, -1) end as rpr_last,
         rpr_best,
-        case when race_date - date_1 <= 1095 then nullif(ts_1, -1) end as ts_last,
+        case when race_date - date_1 <= 730 then nullif(ts_1, -1) end as ts_last,
         ts_best
     from horse_windows
     where race_date >= cast($start as date)
@@ -156,9 +156,9 @@ select
     curves.form_last, -- share of rivals beaten last time [share]
     curves.form_last_2, -- share of rivals beaten two runs ago [share]
     curves.form_last_3, -- share of rivals beaten three runs ago [share]
-    curves.form_runs, -- runs in 1095 days [runs]
-    curves.form_wins, -- wins in 1095 days; null without a run [wins]
-    curves.form_win_rate, -- share of runs won in 1095 days; null without a run [share]
+    curves.form_runs, -- runs in 730 days [runs]
+    curves.form_wins, -- wins in 730 days; null without a run [wins]
+    curves.form_win_rate, -- share of runs won in 730 days; null without a run [share]
     curves.won_last, -- won last time [0/1]
     curves.lengths_ewma, -- time-weighted mean lengths beaten, as over 8 furlongs, negative for a winner's margin, half-life 90 days [lengths]
     curves.lengths_best, -- fewest lengths beaten in 365 days, as over 8 furlongs, negative for a winner's margin [lengths]

@@ -1,21 +1,21 @@
 -- grain: one row per runner
 -- point in time: entries of this race and of strictly earlier race days; results of strictly earlier race days
--- look-back: 1095 days of the horse's runs and 365 days of its jockeys before each; 365 days of the trainer's layoffs; 1095 days of the trainer at the course
+-- look-back: 730 days of the horse's runs and 365 days of its jockeys before each; 365 days of the trainer's layoffs; 730 days of the trainer at the course
 -- description: What the connections do differently: jockey upgrade and change, layoff against the trainer's habit, headgear, distance, course and surface moves, the trainer at the course, the jockey on the horse.
 with entries as (
     select race_date, race_key, runner_key, horse_key, jockey_key, trainer_key, headgear, headgear_first_time
     from core.entries
-    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
 ),
 results as (
     select runner_key, won, position
     from core.results
-    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
 ),
 races as (
     select race_key, hash(country, course) as course_key, case when surface is not null then hash(surface) end as surface, distance_furlongs, field_size
     from core.races
-    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
 ),
 shrinkage as (
     select
@@ -108,7 +108,7 @@ horse_lags as (
         sum(case when run_jockey_ability >= 0 then run_jockey_ability * weight_180d end) over career / nullif(sum(case when run_jockey_ability >= 0 then weight_180d end) over career, 0) as past_jockey_ability
     from horse_days
     window
-        career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
         runs as (partition by horse_key order by race_date)
 ),
 horse_windows as (
@@ -120,14 +120,14 @@ horse_windows as (
         jockey_ability,
         past_jockey_ability,
         -- A lag knows no look-back of its own; the date beside it gives it that of the frames.
-        case when race_date - last_date <= 1095 then last_date end as last_date,
-        case when race_date - last_date <= 1095 then nullif(last_jockey_key, -1) end as last_jockey_key,
-        case when race_date - last_date <= 1095 then nullif(last_trainer_key, -1) end as last_trainer_key,
-        case when race_date - last_date <= 1095 then nullif(last_headgear, 0) end as last_headgear,
-        case when race_date - last_date <= 1095 then last_course_key end as last_course_key,
-        case when race_date - last_date <= 1095 then nullif(last_surface, 0) end as last_surface,
-        case when race_date - last_date <= 1095 then nullif(last_distance_furlongs, -1) end as last_distance_furlongs,
-        case when race_date - last_date <= 1095 then nullif(last_jockey_ability, -1) end as last_jockey_ability
+        case when race_date - last_date <= 730 then last_date end as last_date,
+        case when race_date - last_date <= 730 then nullif(last_jockey_key, -1) end as last_jockey_key,
+        case when race_date - last_date <= 730 then nullif(last_trainer_key, -1) end as last_trainer_key,
+        case when race_date - last_date <= 730 then nullif(last_headgear, 0) end as last_headgear,
+        case when race_date - last_date <= 730 then last_course_key end as last_course_key,
+        case when race_date - last_date <= 730 then nullif(last_surface, 0) end as last_surface,
+        case when race_date - last_date <= 730 then nullif(last_distance_furlongs, -1) end as last_distance_furlongs,
+        case when race_date - last_date <= 730 then nullif(last_jockey_ability, -1) end as last_jockey_ability
     from horse_lags
 ),
 trainer_days as (
@@ -151,7 +151,7 @@ trainer_windows as (
 course_days as (
     select trainer_key, course_key, race_date, count(won) as runs, sum(won) as wins, sum(expected) as expected
     from runs
-    where trainer_key is not null and race_date >= cast($start as date) - 1095
+    where trainer_key is not null and race_date >= cast($start as date) - 730
     group by trainer_key, course_key, race_date
 ),
 course_windows as (
@@ -163,12 +163,12 @@ course_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected) over career, 0) as expected
     from course_days
-    window career as (partition by trainer_key, course_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trainer_key, course_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 pair_days as (
     select horse_key, jockey_key, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten), 0) as rivals_beaten
     from runs
-    where jockey_key is not null and race_date >= cast($start as date) - 1095 and horse_key in (select horse_key from window_horses)
+    where jockey_key is not null and race_date >= cast($start as date) - 730 and horse_key in (select horse_key from window_horses)
     group by horse_key, jockey_key, race_date
 ),
 pair_windows as (
@@ -179,7 +179,7 @@ pair_windows as (
         coalesce(sum(runs) over career, 0) as runs,
         sum(rivals_beaten) over career / nullif(sum(runs) over career, 0) as rivals_beaten
     from pair_days
-    window career as (partition by horse_key, jockey_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by horse_key, jockey_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 jockeys_in_race as (
     select distinct race_key, jockey_key
@@ -220,7 +220,7 @@ select
     horse.past_jockey_ability, -- time-weighted mean ability of the past jockeys, half-life 180 days [share]
     case when horse.last_jockey_key is not null then cast(horse.last_jockey_key <> runs.jockey_key and jockeys_in_race.jockey_key is not null as integer) end as last_jockey_on_rival, -- the jockey of the last run rides another horse of this race; null without a run [0/1]
     cast(coalesce(jockey_choices.horses, 0) as integer) as jockey_choice, -- horses of this race the jockey rode in their last run: what there was to choose from [horses]
-    cast(pair.runs as integer) as jockey_horse_runs, -- runs of the horse under this jockey in 1095 days [runs]
+    cast(pair.runs as integer) as jockey_horse_runs, -- runs of the horse under this jockey in 730 days [runs]
     pair.rivals_beaten as jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
     case when horse.trainer_key is not null and horse.last_trainer_key is not null then cast(horse.trainer_key <> horse.last_trainer_key as integer) end as trainer_change, -- another trainer than last time; null without a run [0/1]
     ln(date_diff('day', horse.last_date, runs.race_date)) - trainer.mean_log_layoff_days as layoff_vs_habit, -- log of the days since the last run less the trainer's mean of 365 days; null without a run [log days]
@@ -230,7 +230,7 @@ select
     case when horse.last_surface is not null then cast(runs.surface <> horse.last_surface as integer) end as surface_change, -- another surface than last time; null without a run [0/1]
     runs.distance_furlongs - horse.last_distance_furlongs as distance_move_furlongs, -- distance today less that of the last run [furlongs]
     (course.wins + coalesce(shrinkage.course_strength, 5) * trainer_impacts.trainer_impact) / (course.expected + coalesce(shrinkage.course_strength, 5)) as trainer_course_impact, -- the trainer's wins at the course against 1/field size, shrunk to the trainer's own with a prior of 5 expected wins until a year of results lies before [ratio]
-    cast(course.runs as integer) as trainer_course_runs, -- the trainer's runs at the course in 1095 days [runs]
+    cast(course.runs as integer) as trainer_course_runs, -- the trainer's runs at the course in 730 days [runs]
     cast(stable_entries.runners as integer) as stable_runners, -- runners of the trainer in this race [runners]
     cast(booked_rides.rides as integer) as jockey_rides_today -- rides of the jockey declared for the day [rides]
 from runs

@@ -1,26 +1,26 @@
 -- grain: one row per runner
 -- point in time: results and closing prices of strictly earlier race days, collapsed to one row per jockey and day before any window
--- look-back: 1095 days ("career" means these three years, so that refreshing a year does not depend on how many years lie before)
+-- look-back: 730 days ("career" means these two years, so that refreshing a year does not depend on how many years lie before)
 -- description: The jockey's strike rates over 14, 30 and 90 days shrunk to the jockey's own career rate, wins against expectation, and places.
 with entries as (
     select race_date, race_key, runner_key, jockey_key
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 results as (
     select runner_key, won, position
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 prices as (
     select runner_key, 1 / decimal_odds / book_percent as market_probability
     from core.prices
-    where price_kind = 'sp' and book_complete and race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where price_kind = 'sp' and book_complete and race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
     select race_key, field_size
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 shrinkage as (
     select
@@ -62,7 +62,7 @@ all_windows as (
         race_date,
         sum(wins) over career / nullif(sum(runs) over career, 0) as strike_rate
     from all_days
-    window career as (order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 jockey_windows as (
     select
@@ -87,7 +87,7 @@ jockey_windows as (
         days_14 as (partition by jockey_key order by race_date range between interval 14 day preceding and interval 1 day preceding),
         days_30 as (partition by jockey_key order by race_date range between interval 30 day preceding and interval 1 day preceding),
         days_90 as (partition by jockey_key order by race_date range between interval 90 day preceding and interval 1 day preceding),
-        career as (partition by jockey_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+        career as (partition by jockey_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 jockey_rates as (
     select
@@ -108,15 +108,15 @@ select
     (rates.wins_14d + rates.month_strength_runs * rates.career_rate) / (rates.runs_14d + rates.month_strength_runs) as jockey_sr_14d, -- strike rate of the last 14 days, shrunk to the jockey's own career rate [wins per run]
     (rates.wins_30d + rates.month_strength_runs * rates.career_rate) / (rates.runs_30d + rates.month_strength_runs) as jockey_sr_30d, -- strike rate of the last 30 days, shrunk to the jockey's own career rate [wins per run]
     (rates.wins_90d + rates.month_strength_runs * rates.career_rate) / (rates.runs_90d + rates.month_strength_runs) as jockey_sr_90d, -- strike rate of the last 90 days, shrunk to the jockey's own career rate [wins per run]
-    rates.career_rate as jockey_sr_career, -- strike rate of the last 1095 days, shrunk to the mean of all jockeys [wins per run]
+    rates.career_rate as jockey_sr_career, -- strike rate of the last 730 days, shrunk to the mean of all jockeys [wins per run]
     cast(rates.runs_90d as integer) as jockey_runs_90d, -- runs in the last 90 days [runs]
-    cast(rates.runs as integer) as jockey_runs_career, -- runs in the last 1095 days [runs]
+    cast(rates.runs as integer) as jockey_runs_career, -- runs in the last 730 days [runs]
     case when rates.runs_14d > 0 then rates.wins_14d / rates.runs_14d - rates.career_rate end as jockey_form_14d, -- raw strike rate of the last 14 days less the career rate; null without a run [wins per run]
-    (rates.wins + rates.career_strength_wins) / (rates.expected_wins + rates.career_strength_wins) as jockey_impact, -- wins of the last 1095 days against 1/field size, shrunk to 1 [ratio]
-    (rates.priced_wins + rates.career_strength_wins) / (rates.market_wins + rates.career_strength_wins) as jockey_ae, -- wins of the last 1095 days against the closing market's expectation, shrunk to 1 [ratio]
-    rates.place_rate as jockey_place_rate, -- share of runs of the last 1095 days in the first three [share]
+    (rates.wins + rates.career_strength_wins) / (rates.expected_wins + rates.career_strength_wins) as jockey_impact, -- wins of the last 730 days against 1/field size, shrunk to 1 [ratio]
+    (rates.priced_wins + rates.career_strength_wins) / (rates.market_wins + rates.career_strength_wins) as jockey_ae, -- wins of the last 730 days against the closing market's expectation, shrunk to 1 [ratio]
+    rates.place_rate as jockey_place_rate, -- share of runs of the last 730 days in the first three [share]
     rates.rivals_beaten_90d as jockey_rivals_beaten_90d, -- mean share of rivals beaten in the last 90 days [share]
-    rates.rivals_beaten as jockey_rivals_beaten -- mean share of rivals beaten in the last 1095 days [share]
+    rates.rivals_beaten as jockey_rivals_beaten -- mean share of rivals beaten in the last 730 days [share]
 from entries
 left join jockey_rates as rates on rates.jockey_key = entries.jockey_key and rates.race_date = entries.race_date
 where entries.race_date >= cast($start as date)

@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: prices and results of the horse's strictly earlier race days; never a price of the race itself
--- look-back: 1095 days, horses that run in the window only
+-- look-back: 730 days, horses that run in the window only
 -- description: How the market rated the horse in its past races (complete books only), how it ran against that, and its past steam and drift.
 with window_horses as (
     select distinct horse_key
@@ -10,33 +10,33 @@ with window_horses as (
 entries as (
     select race_date, race_key, runner_key, horse_key
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
     select runner_key, won, position
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
     select race_key, field_size
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 closing_prices as (
     select runner_key, 1 / decimal_odds / book_percent as market_probability
     from core.prices
-    where price_kind = 'sp' and book_complete and race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where price_kind = 'sp' and book_complete and race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 closing_odds as (
     select runner_key, decimal_odds
     from core.prices
-    where price_kind = 'sp' and race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where price_kind = 'sp' and race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 opening_odds as (
     select runner_key, decimal_odds
     from core.prices
-    where price_kind = 'opening_show' and race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where price_kind = 'opening_show' and race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 moves as (
     select closing_odds.runner_key, ln(opening_odds.decimal_odds / closing_odds.decimal_odds) as steam
@@ -81,7 +81,7 @@ horse_windows as (
         (sum(wins) over career + 3) / (sum(market_wins) over career + 3) as horse_ae,
         last_value(steam ignore nulls) over career as steam_last
     from horse_days
-    window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 )
 select
     entries.race_date, -- day of the race [date]
@@ -90,9 +90,9 @@ select
     windows.market_strength_ewma, -- time-weighted mean of the log of the closing probability times field size in past races, half-life 45 days; null without a priced run [log ratio]
     windows.market_strength_ewma_240d, -- the same, half-life 240 days [log ratio]
     windows.market_strength_last, -- log of the closing probability times field size last time [log ratio]
-    windows.market_strength_best, -- highest in 1095 days [log ratio]
+    windows.market_strength_best, -- highest in 730 days [log ratio]
     windows.market_beaten_ewma, -- time-weighted mean share of rivals beaten less what the price let expect, half-life 240 days [share]
-    windows.horse_ae, -- the horse's wins against the closing market's expectation in 1095 days, shrunk to 1; null without a priced run [ratio]
+    windows.horse_ae, -- the horse's wins against the closing market's expectation in 730 days, shrunk to 1; null without a priced run [ratio]
     windows.steam_last -- log of opening show over starting price last time; positive = backed; null without both [log ratio]
 from entries
 left join horse_windows as windows on windows.horse_key = entries.horse_key and windows.race_date = entries.race_date

@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: comments and calls of the horse's strictly earlier race days; the race's own pace is the sum of its runners' past rates
--- look-back: the last six runs within 1095 days, horses that run in the window only
+-- look-back: the last six runs within 730 days, horses that run in the window only
 -- description: Running style (led, prominent, held up) as shrunk rates over the last six runs, from comments, from the first call where comments are blank; the pace those make in this race; style against pace and draw.
 with window_horses as (
     select distinct horse_key
@@ -10,23 +10,23 @@ with window_horses as (
 entries as (
     select race_date, race_key, runner_key, horse_key, stall
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
     select runner_key, style_score
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 first_calls as (
     select runner_key, position_at_call
     from core.sectionals
-    where call_number = 1 and race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where call_number = 1 and race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
     select race_key, field_size, code
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 horse_days as (
     select
@@ -47,12 +47,12 @@ horse_lags as (
         horse_key,
         race_date,
         -- A lag knows no look-back of its own; the date beside it gives it one.
-        case when race_date - lag(race_date, 1) over runs <= 1095 then lag(style_score, 1) over runs end as score_1,
-        case when race_date - lag(race_date, 2) over runs <= 1095 then lag(style_score, 2) over runs end as score_2,
-        case when race_date - lag(race_date, 3) over runs <= 1095 then lag(style_score, 3) over runs end as score_3,
-        case when race_date - lag(race_date, 4) over runs <= 1095 then lag(style_score, 4) over runs end as score_4,
-        case when race_date - lag(race_date, 5) over runs <= 1095 then lag(style_score, 5) over runs end as score_5,
-        case when race_date - lag(race_date, 6) over runs <= 1095 then lag(style_score, 6) over runs end as score_6
+        case when race_date - lag(race_date, 1) over runs <= 730 then lag(style_score, 1) over runs end as score_1,
+        case when race_date - lag(race_date, 2) over runs <= 730 then lag(style_score, 2) over runs end as score_2,
+        case when race_date - lag(race_date, 3) over runs <= 730 then lag(style_score, 3) over runs end as score_3,
+        case when race_date - lag(race_date, 4) over runs <= 730 then lag(style_score, 4) over runs end as score_4,
+        case when race_date - lag(race_date, 5) over runs <= 730 then lag(style_score, 5) over runs end as score_5,
+        case when race_date - lag(race_date, 6) over runs <= 730 then lag(style_score, 6) over runs end as score_6
     from horse_days
     window runs as (partition by horse_key order by race_date)
 ),

@@ -1,21 +1,21 @@
 -- grain: one row per year and entity, dated the first day of the year
--- point in time: results of the three calendar years before the year; a cell is dated by its last race day, which must be earlier than the first day of the year
--- look-back: 3 calendar years
+-- point in time: results of the two calendar years before the year; a cell is dated by its last race day, which must be earlier than the first day of the year
+-- look-back: 2 calendar years
 -- description: Strength of shrinkage by the method of moments (beta-binomial for strike rates, gamma-Poisson for wins against expectation), fitted only on data before the year.
 with entries as (
     select race_date, race_key, runner_key, trainer_key, jockey_key, owner_key, horse_key, sire, stall
     from core.entries
-    where race_date >= cast($start as date) - interval 3 year and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - interval 2 year and race_date <= cast($end as date)
 ),
 results as (
     select runner_key, won
     from core.results
-    where race_date >= cast($start as date) - interval 3 year and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - interval 2 year and race_date <= cast($end as date)
 ),
 races as (
     select race_key, course, surface, code, distance_furlongs, going_group, field_size
     from core.races
-    where race_date >= cast($start as date) - interval 3 year and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - interval 2 year and race_date <= cast($end as date)
 ),
 years as (
     select distinct cast(date_trunc('year', race_date) as date) as race_date
@@ -100,7 +100,7 @@ cells as (
 cells_before_year as (
     select years.race_date, cells.entity, cells.parent_key, cells.cell_key, sum(cells.runs) as runs, sum(cells.wins) as wins, sum(cells.expected) as expected
     from cells
-    inner join years on cells.race_date < years.race_date and cells.race_date >= years.race_date - interval 3 year
+    inner join years on cells.race_date < years.race_date and cells.race_date >= years.race_date - interval 2 year
     group by years.race_date, cells.entity, cells.parent_key, cells.cell_key
 ),
 parents as (

@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: the horse's own results of strictly earlier race days, collapsed to one row per horse, condition and day
--- look-back: 1095 days, horses that run in the window only
+-- look-back: 730 days, horses that run in the window only
 -- description: Course, going and distance suitability: what the horse does under today's conditions beyond what it does in general, shrunk to nothing.
 with window_horses as (
     select distinct horse_key
@@ -10,13 +10,13 @@ with window_horses as (
 entries as (
     select race_date, race_key, runner_key, horse_key
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
     select runner_key, position
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
     select
@@ -32,7 +32,7 @@ races as (
         distance_furlongs,
         field_size
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 runs as (
     select
@@ -76,7 +76,7 @@ horse_windows as (
         avg(rivals_beaten) over career as rivals_beaten,
         sum(performance * distance_furlongs) over career / nullif(sum(case when distance_furlongs is not null then performance end) over career, 0) as best_distance_furlongs
     from horse_days
-    window career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 course_windows as (
     select
@@ -85,7 +85,7 @@ course_windows as (
         count(rivals_beaten) over career as runs,
         coalesce(sum(rivals_beaten) over career, 0) as rivals_beaten
     from horse_days
-    window career as (partition by horse_key, course_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by horse_key, course_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 going_windows as (
     select
@@ -94,7 +94,7 @@ going_windows as (
         count(rivals_beaten) over career as runs,
         coalesce(sum(rivals_beaten) over career, 0) as rivals_beaten
     from horse_days
-    window career as (partition by horse_key, going_group order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by horse_key, going_group order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 distance_windows as (
     select
@@ -103,7 +103,7 @@ distance_windows as (
         count(rivals_beaten) over career as runs,
         coalesce(sum(rivals_beaten) over career, 0) as rivals_beaten
     from horse_days
-    window career as (partition by horse_key, distance_band order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by horse_key, distance_band order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 affinities as (
     select
@@ -131,9 +131,9 @@ select
     affinities.course_affinity, -- share of rivals the horse beats at this course and surface beyond its mean, shrunk to 0; null without a run [share]
     affinities.going_affinity, -- the same on this going [share]
     affinities.distance_affinity, -- the same in this distance band (to 6.4, 9.4, 13.4 furlongs, beyond) [share]
-    affinities.course_runs, -- runs at this course and surface in 1095 days [runs]
-    affinities.going_runs, -- runs on this going in 1095 days [runs]
-    affinities.distance_runs, -- runs in this distance band in 1095 days [runs]
+    affinities.course_runs, -- runs at this course and surface in 730 days [runs]
+    affinities.going_runs, -- runs on this going in 730 days [runs]
+    affinities.distance_runs, -- runs in this distance band in 730 days [runs]
     affinities.distance_from_best_furlongs, -- distance today less the horse's mean distance weighted by performance [furlongs]
     affinities.distance_mismatch_furlongs -- size of that difference [furlongs]
 from entries

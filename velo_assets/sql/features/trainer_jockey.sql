@@ -1,21 +1,21 @@
 -- grain: one row per runner
 -- point in time: results of strictly earlier race days, collapsed to one row per pair and day before any window
--- look-back: 1095 days
+-- look-back: 730 days
 -- description: The trainer and jockey together, and the trainer and owner together: wins against what the trainer and the jockey each win with anybody.
 with entries as (
     select race_date, race_key, runner_key, trainer_key, jockey_key, owner_key
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 results as (
     select runner_key, won
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
     select race_key, field_size
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 trainer_impacts as (
     select runner_key, trainer_impact
@@ -64,7 +64,7 @@ pair_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected_wins) over career, 0) as expected_wins
     from pair_days
-    window career as (partition by trainer_key, jockey_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trainer_key, jockey_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 trainer_days as (
     select trainer_key, race_date, sum(runs) as runs
@@ -77,7 +77,7 @@ trainer_windows as (
         race_date,
         coalesce(sum(runs) over career, 0) as runs
     from trainer_days
-    window career as (partition by trainer_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trainer_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 owner_days as (
     select trainer_key, owner_key, race_date, sum(runs) as runs, sum(wins) as wins, sum(expected_wins) as expected_wins
@@ -94,7 +94,7 @@ owner_windows as (
         coalesce(sum(wins) over career, 0) as wins,
         coalesce(sum(expected_wins) over career, 0) as expected_wins
     from owner_days
-    window career as (partition by trainer_key, owner_key order by race_date range between interval 1095 day preceding and interval 1 day preceding)
+    window career as (partition by trainer_key, owner_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 runners as (
     select
@@ -131,9 +131,9 @@ select
     race_key, -- key of the race [key]
     runner_key, -- key of the runner [key]
     (pair_wins + pair_strength) / (pair_expected_wins * trainer_impact * jockey_impact + pair_strength) - 1 as tj_combo_uplift, -- wins of the pair against what the trainer and the jockey win with anybody, shrunk, less 1 [ratio]
-    cast(pair_runs as integer) as tj_combo_runs, -- runs of the pair in the last 1095 days [runs]
+    cast(pair_runs as integer) as tj_combo_runs, -- runs of the pair in the last 730 days [runs]
     (pair_wins + pair_strength) / (pair_expected_wins + pair_strength) as tj_combo_impact, -- wins of the pair against 1/field size, shrunk to 1 [ratio]
-    pair_runs / nullif(trainer_runs, 0) as tj_combo_share, -- share of the trainer's runs of the last 1095 days ridden by this jockey [share]
-    cast(owner_runs as integer) as owner_trainer_runs, -- runs of the owner with the trainer in the last 1095 days; null without an owner [runs]
+    pair_runs / nullif(trainer_runs, 0) as tj_combo_share, -- share of the trainer's runs of the last 730 days ridden by this jockey [share]
+    cast(owner_runs as integer) as owner_trainer_runs, -- runs of the owner with the trainer in the last 730 days; null without an owner [runs]
     (owner_wins + owner_strength * trainer_impact) / (owner_expected_wins + owner_strength) as owner_trainer_impact -- wins of the owner with the trainer against 1/field size, shrunk to the trainer's own; null without an owner [ratio]
 from runners

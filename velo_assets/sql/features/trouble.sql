@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: comments of the horse's strictly earlier race days, collapsed to one row per horse and day
--- look-back: the last three runs within 1095 days, and 365 days, horses that run in the window only
+-- look-back: the last three runs within 730 days, and 365 days, horses that run in the window only
 -- description: Trouble in running, from comments: how often the horse was slowly away, hampered, short of room, wide or made mistakes.
 with window_horses as (
     select distinct horse_key
@@ -10,7 +10,7 @@ with window_horses as (
 entries as (
     select race_date, race_key, runner_key, horse_key
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
@@ -22,7 +22,7 @@ results as (
         cast(trouble_hampered or trouble_short_of_room or trouble_wide or trouble_slowly_away as integer) as trouble,
         cast(trouble_hampered or trouble_short_of_room as integer) as blocked
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 horse_days as (
     select
@@ -42,9 +42,9 @@ horse_windows as (
         horse_key,
         race_date,
         -- A lag knows no look-back of its own; the date beside it gives it one.
-        case when race_date - lag(race_date, 1) over runs <= 1095 then lag(trouble, 1) over runs end as trouble_1,
-        case when race_date - lag(race_date, 2) over runs <= 1095 then lag(trouble, 2) over runs end as trouble_2,
-        case when race_date - lag(race_date, 3) over runs <= 1095 then lag(trouble, 3) over runs end as trouble_3,
+        case when race_date - lag(race_date, 1) over runs <= 730 then lag(trouble, 1) over runs end as trouble_1,
+        case when race_date - lag(race_date, 2) over runs <= 730 then lag(trouble, 2) over runs end as trouble_2,
+        case when race_date - lag(race_date, 3) over runs <= 730 then lag(trouble, 3) over runs end as trouble_3,
         last_value(blocked ignore nulls) over days_365 as blocked_last,
         avg(slowly_away) over days_365 as slowly_away_rate,
         avg(mistakes) over days_365 as mistakes_rate,

@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: entries and races of this race and of the horse's strictly earlier race days
--- look-back: 1095 days, horses that run in the window only
+-- look-back: 730 days, horses that run in the window only
 -- description: Weight carried against the field, the jockey's claim, official rating against the field, body weight and its moves.
 with window_horses as (
     select distinct horse_key
@@ -10,13 +10,13 @@ with window_horses as (
 entries as (
     select race_date, race_key, runner_key, horse_key, age_years, weight_lb, official_rating, body_weight_lb, card_rating, card_speed_rating
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
     select runner_key, won
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
     select race_key, is_handicap
@@ -56,7 +56,7 @@ horse_windows as (
         avg(official_rating) over days_365 as mean_rating
     from horse_days
     window
-        career as (partition by horse_key order by race_date range between interval 1095 day preceding and interval 1 day preceding),
+        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
         days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
 )
 select
@@ -65,7 +65,7 @@ select
     entries.runner_key, -- key of the runner [key]
     entries.weight_lb, -- weight carried [lb]
     entries.weight_lb - fields.mean_weight_lb as weight_vs_field_lb, -- weight carried less the mean of the field [lb]
-    entries.weight_lb - windows.winning_weight_lb as weight_above_best_win_lb, -- weight carried less the highest the horse has won under in 1095 days; null without a win [lb]
+    entries.weight_lb - windows.winning_weight_lb as weight_above_best_win_lb, -- weight carried less the highest the horse has won under in 730 days; null without a win [lb]
     case
         when races.is_handicap and fields.pounds_less_rating - (entries.weight_lb - entries.official_rating) between 0 and 10 then fields.pounds_less_rating - (entries.weight_lb - entries.official_rating)
     end as claim_lb, -- allowance claimed by the jockey, read off weight less rating in a handicap; null elsewhere and where no rating is published [lb]
