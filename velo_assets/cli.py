@@ -223,6 +223,23 @@ def lint() -> None:
 
 
 @app.command()
+def doctor() -> None:
+    """Examine the data root: versions, locks, stale runs, orphans, models, tables; with advice in plain words."""
+    from velo_assets.assets.builds import nodes_of
+    from velo_assets.definitions import defs
+    from velo_assets.doctor import examine
+
+    root = _data_root()
+    with _plain_errors():
+        findings = examine(root, nodes_of(defs.assets or []))
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.ok else 'SEE '} {finding.check}: {finding.detail}")
+        if not finding.ok:
+            typer.echo(f"     {finding.advice}")
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@app.command()
 def snapshot(
     out: Annotated[Path | None, typer.Option(help="The copy; snapshots/warehouse.duckdb by default.")] = None,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from velo_assets.assets.builds import record
+from velo_assets.assets.builds import inputs_of, record
 from velo_assets.assets.dress import asset_key, picture, table_metadata
 from velo_assets.assets.sql_tables import sql_assets
 from velo_assets.code_versions import code_version
@@ -67,6 +67,8 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
     from velo_assets.betting.trials import data_fingerprint, record_trials
 
     with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
+    with warehouse.get_connection() as connection:
         predictions = read_predictions(connection, DECISION_PRICE.kind)
         (models,) = row_of(
             connection,
@@ -78,7 +80,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
     with warehouse.get_connection() as connection:
         rows = _write_ledgers(connection, ledgers(predictions, able))
         trials = record_trials(connection, data_fingerprint(predictions), able, str(models))
-        record(connection, context, None, rows)
+        record(connection, context, inputs, rows)
         built = Built("backtest/bets", rows, describe(connection, "backtest/bets"))
     return dg.MaterializeResult(
         metadata=table_metadata(
@@ -107,13 +109,15 @@ def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     from velo_assets.reports.asset_pictures import bars_png
     from velo_assets.warehouse.query import frame_of
 
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
     names = {strategy.id: strategy.name for strategy in load_strategies()}
     with warehouse.get_connection() as connection:
         races = frame_of(connection, "select distinct race_date, race_key from backtest.walk_forward")
         trials = count_trials(connection, data_fingerprint(races))
         table = strategy_table(_ledgers_of(connection, names), names=names, trials=trials)
         built = replace_table(connection, "backtest/strategies", table)
-        record(connection, context, None, built.rows)
+        record(connection, context, inputs, built.rows)
     columns = [Column(column, column.replace("_", " "), "") for column in table.columns]
     return dg.MaterializeResult(
         metadata=table_metadata(
@@ -142,6 +146,8 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     from velo_assets.betting.metrics import breakdown
     from velo_assets.betting.strategies import load_strategies
 
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
     dimensions = ("year", "code", "course", "race_class", "price_band", "month")
     with warehouse.get_connection() as connection:
         parts = [
@@ -152,7 +158,7 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
             for by in dimensions
         ]
         built = replace_table(connection, "backtest/breakdowns", pl.concat(parts, how="diagonal_relaxed"))
-        record(connection, context, None, built.rows)
+        record(connection, context, inputs, built.rows)
     return dg.MaterializeResult(metadata=table_metadata(built, [Column(name, name, "") for name, _ in built.columns]))
 
 
@@ -170,6 +176,8 @@ def error_map(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -
     from velo_assets.betting.backtest import read_predictions
 
     with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
+    with warehouse.get_connection() as connection:
         predictions = read_predictions(connection, DECISION_PRICE.kind)
     table = judged.error_map(predictions)
     scores = judged.module_scores(predictions)
@@ -178,7 +186,7 @@ def error_map(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -
         replace_table(connection, "backtest/module_scores", scores)
         replace_table(connection, "backtest/convergence", convergence)
         built = replace_table(connection, "backtest/error_map", table)
-        record(connection, context, None, built.rows)
+        record(connection, context, inputs, built.rows)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
@@ -204,10 +212,12 @@ def tear_sheet(
     """Write the reports of the backtest."""
     from velo_assets.reports.verdict import write_verdict
 
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
     root = data_root.root()
     verdict = write_verdict(root, warehouse.warehouse(), DECISION_PRICE, REPORT_CODE, context.run_id)
     with warehouse.get_connection() as connection:
-        record(connection, context, None, 1)
+        record(connection, context, inputs, 1)
     return dg.MaterializeResult(
         metadata={
             "headline": verdict.headline,

@@ -5,14 +5,14 @@ Belongs here: the translation. Does not belong here: fingerprints and planning (
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from graphlib import TopologicalSorter
 
 import dagster as dg
 import duckdb
 
 from velo_assets.partitions import Window
-from velo_assets.warehouse.builds import WHOLE, Node, record_build
+from velo_assets.warehouse.builds import WHOLE, Node, inputs_now, record_build
 
 
 def node_of(spec: dg.AssetSpec) -> Node:
@@ -34,12 +34,22 @@ def nodes_of(assets: Iterable[dg.AssetsDefinition]) -> list[Node]:
     return [nodes[name] for name in order if name in nodes]
 
 
-def record(
-    connection: duckdb.DuckDBPyConnection, context: dg.AssetExecutionContext, window: Window | None, rows: int
-) -> None:
-    """Write down that the running asset was built for its window; an unpartitioned asset is one whole."""
+def inputs_of(
+    connection: duckdb.DuckDBPyConnection, context: dg.AssetExecutionContext, window: Window | None
+) -> dict[int, str]:
+    """Fingerprint the inputs of the running asset, to be taken before they are read."""
     from velo_assets.ingestion.manifest import year_fingerprints
 
-    spec = next(iter(context.assets_def.specs))
     years = window.years if window else (WHOLE,)
-    record_build(connection, node_of(spec), years, year_fingerprints(connection), rows)
+    return inputs_now(connection, _node(context), years, year_fingerprints(connection))
+
+
+def record(
+    connection: duckdb.DuckDBPyConnection, context: dg.AssetExecutionContext, inputs: Mapping[int, str], rows: int
+) -> None:
+    """Write down that the running asset was built from these inputs."""
+    record_build(connection, _node(context).name, inputs, rows)
+
+
+def _node(context: dg.AssetExecutionContext) -> Node:
+    return node_of(next(iter(context.assets_def.specs)))

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from velo_assets.assets.builds import record
+from velo_assets.assets.builds import inputs_of, record
 from velo_assets.assets.dress import asset_key, picture, rows_by_year, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.partitions import YEARLY, window_of
@@ -46,6 +46,7 @@ def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
 
     window = window_of(context)
     with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, window)
         prices = frame_of(
             connection,
             "select race_date, race_key, runner_key, price_kind, decimal_odds, book_complete "
@@ -54,7 +55,7 @@ def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
         )
         frame = devig(prices)
         built = replace_window(connection, "market/probabilities", frame, window.start, window.end, PROBABILITIES)
-        record(connection, context, window, built.rows)
+        record(connection, context, inputs, built.rows)
         by_year = rows_by_year(connection, "market/probabilities")
         settled = frame_of(
             connection,

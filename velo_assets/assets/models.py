@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from velo_assets.assets.builds import record
+from velo_assets.assets.builds import inputs_of, record
 from velo_assets.assets.dress import Lineage, asset_key, picture, rows_by_year, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.partitions import YEARLY, Window, window_of
@@ -102,6 +102,8 @@ def _model_asset(
         from velo_assets.reports.asset_pictures import lines_per_fold_png
 
         window = window_of(context)
+        with warehouse.get_connection() as connection:
+            inputs = inputs_of(connection, context, window)
         folds = make(data_root.root(), warehouse.warehouse(), window)
         registry = model_registry.registry()
         run_ids = {
@@ -113,7 +115,7 @@ def _model_asset(
         with warehouse.get_connection() as connection:
             frame = _rows(folds, columns)
             built = replace_window(connection, name, frame, window.start, window.end, tuple(columns))
-            record(connection, context, window, built.rows)
+            record(connection, context, inputs, built.rows)
             by_year = rows_by_year(connection, name)
         extra: dict[str, Any] = {"rows_by_year": by_year, "folds": len(folds)}
         if folds:

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from velo_assets.assets.builds import record
+from velo_assets.assets.builds import inputs_of, record
 from velo_assets.assets.dress import asset_key, picture, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
@@ -74,11 +74,13 @@ def drift_report(
     """Compare the latest year with the years its model was trained on."""
     from velo_assets.monitoring.drift_report import write_drift_report
 
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
     root = data_root.root()
     report = write_drift_report(root, warehouse.warehouse(), DECISION_PRICE.kind)
     with warehouse.get_connection() as connection:
         built = replace_table(connection, "monitoring/drift_report", report.table, DRIFT)
-        record(connection, context, None, built.rows)
+        record(connection, context, inputs, built.rows)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
@@ -109,6 +111,8 @@ def post_race_evaluation(context: dg.AssetExecutionContext, warehouse: Warehouse
     from velo_assets.warehouse.query import frame_of
 
     with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
+    with warehouse.get_connection() as connection:
         predictions = frame_of(
             connection,
             """
@@ -137,7 +141,7 @@ def post_race_evaluation(context: dg.AssetExecutionContext, warehouse: Warehouse
         replace_table(connection, "monitoring/post_race_days", days)
         replace_table(connection, "monitoring/post_race_strategies", by_strategy)
         built = replace_table(connection, "monitoring/post_race_evaluation", races, RACES)
-        record(connection, context, None, built.rows)
+        record(connection, context, inputs, built.rows)
     latest = days.tail(1).row(0, named=True) if days.height else {}
     return dg.MaterializeResult(
         metadata=table_metadata(
@@ -167,13 +171,15 @@ def roi_archive(context: dg.AssetExecutionContext, warehouse: WarehouseResource)
     from velo_assets.warehouse.query import frame_of
 
     with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
+    with warehouse.get_connection() as connection:
         runners = read_predictions(connection, DECISION_PRICE.kind)
         bets = frame_of(connection, "select * from backtest.bets where strategy_id <> 'market_all'")
         trials = count_trials(connection, data_fingerprint(runners))
         table = archive(bets, runners, trials=trials)
         columns = tuple(Column(name, words[name], "") for name in table.columns)
         built = replace_table(connection, "monitoring/roi_archive", table, columns)
-        record(connection, context, None, built.rows)
+        record(connection, context, inputs, built.rows)
     return dg.MaterializeResult(metadata=table_metadata(built, columns, trials=trials))
 
 
@@ -190,6 +196,8 @@ def module_weights(context: dg.AssetExecutionContext, warehouse: WarehouseResour
     from velo_assets.monitoring.module_weights import module_weights as fit
 
     with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
+    with warehouse.get_connection() as connection:
         predictions = read_predictions(connection, DECISION_PRICE.kind)
     frame = predictions.rename({"probability_fundamental": "fundamental_probability"}).sort(
         "race_date", "race_key", "runner_key"
@@ -198,7 +206,7 @@ def module_weights(context: dg.AssetExecutionContext, warehouse: WarehouseResour
     columns = tuple(Column(name, words[name], "") for name in table.columns)
     with warehouse.get_connection() as connection:
         built = replace_table(connection, "monitoring/module_weights", table, columns)
-        record(connection, context, None, built.rows)
+        record(connection, context, inputs, built.rows)
     return dg.MaterializeResult(metadata=table_metadata(built, columns))
 
 
@@ -221,6 +229,8 @@ def retrain_decision(
     from velo_assets.serving.training import watched_frame
     from velo_assets.warehouse.query import frame_of
 
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
     try:
         models = serving_models(model_registry.registry(), CHAMPION_NAME)
     except NoModelError:
@@ -243,7 +253,7 @@ def retrain_decision(
     columns = tuple(Column(name, words[name], "") for name in row.columns)
     with warehouse.get_connection() as connection:
         built = append_rows(connection, "monitoring/retrain_decision", row, columns)
-        record(connection, context, None, built.rows)
+        record(connection, context, inputs, built.rows)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
@@ -270,6 +280,8 @@ def weekly_report(
     from velo_assets.simulation.marker import data_kind
     from velo_assets.warehouse.query import row_of
 
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
     root = data_root.root()
     with warehouse.get_connection() as connection:
         (last_day,) = row_of(connection, "select max(race_date) from core.results")
@@ -283,7 +295,7 @@ def weekly_report(
             closing_price=DECISION_PRICE.is_closing,
             simulated=data_kind(root.raceform) == "simulated",
         )
-        record(connection, context, None, 1)
+        record(connection, context, inputs, 1)
     return dg.MaterializeResult(metadata={"headline": report.headline, "page": dg.MetadataValue.path(str(report.html))})
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from velo_assets.assets.builds import record
+from velo_assets.assets.builds import inputs_of, record
 from velo_assets.assets.dress import asset_key, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
@@ -46,6 +46,8 @@ def recipe(
     model_registry: RegistryResource,
 ) -> dg.MaterializeResult[None]:
     """Train a challenger when there is cause."""
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
     registry = model_registry.registry()
     versions = registry.list(CHAMPION_NAME) if registry.exists() else []
     metadata: dict[str, Any] = {"versions": len(versions), "trained": False}
@@ -67,7 +69,7 @@ def recipe(
             ),
         }
     with warehouse.get_connection() as connection:
-        record(connection, context, None, 1)
+        record(connection, context, inputs, 1)
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -95,6 +97,8 @@ def predictions(
     )
     from velo_assets.serving.prediction_log import create_outcomes, log_predictions
 
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
     root = data_root.root()
     models = serving_models(model_registry.registry(), CHAMPION_NAME)
     first_day = max(model.bundle.cutoff for model in models)
@@ -103,7 +107,7 @@ def predictions(
         new = store_predictions(connection, predict_cards(connection, models, days, datetime.now(UTC)))
         log_predictions(connection, new, root.reports / "prediction_log")
         create_outcomes(connection)
-        record(connection, context, None, new.height)
+        record(connection, context, inputs, new.height)
         (rows,) = row_of(connection, "select count(*) from serving.predictions")
         built = Built(PREDICTIONS, int(rows), describe(connection, PREDICTIONS))
     return dg.MaterializeResult(
@@ -134,6 +138,8 @@ def cards(
     from velo_assets.serving.card_page import read_card_page, write_card_page
     from velo_assets.simulation.marker import data_kind
 
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
     root = data_root.root()
     simulated = data_kind(root.raceform) == "simulated"
     with warehouse.get_connection() as connection:
@@ -141,7 +147,7 @@ def cards(
             "select distinct race_date from core.races where stage = 'card' order by 1"
         ).fetchall()
         frames = {day: read_card_page(connection, day) for (day,) in rows}
-        record(connection, context, None, len(frames))
+        record(connection, context, inputs, len(frames))
     pages = [
         write_card_page(frame, root.reports / "cards" / f"{day}.html", day=day, simulated=simulated)
         for day, frame in frames.items()

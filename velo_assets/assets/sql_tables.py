@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from velo_assets.assets.builds import record
+from velo_assets.assets.builds import inputs_of, record
 from velo_assets.assets.dress import Lineage, asset_key, rows_by_year, table_metadata
 from velo_assets.partitions import YEARLY, Window, window_of
 from velo_assets.resources.data import DataRootResource, WarehouseResource
@@ -56,9 +56,10 @@ def _sql_asset(table: SqlTable, code_version: str, after_build: AfterBuild | Non
     ) -> dg.MaterializeResult[None]:
         window = window_of(context)
         with warehouse.get_connection() as connection:
+            inputs = inputs_of(connection, context, window)
             built = build_table(connection, table.name, window.start, window.end)
             extra = after_build(connection, data_root.root(), window) if after_build else {}
-            record(connection, context, window, built.rows)
+            record(connection, context, inputs, built.rows)
             by_year = rows_by_year(connection, table.name)
         return dg.MaterializeResult(
             metadata=table_metadata(built, table.columns, _lineage(context, table), rows_by_year=by_year, **extra)

@@ -56,24 +56,36 @@ def stored_fingerprints(connection: duckdb.DuckDBPyConnection) -> Fingerprints:
     return {(str(name), int(year)): str(fingerprint) for name, year, fingerprint in rows}
 
 
-def record_build(
-    connection: duckdb.DuckDBPyConnection, node: Node, years: Iterable[int], landed: Mapping[int, str], rows: int
-) -> None:
-    """Write down that `years` of an asset were built just now, from what its inputs are just now.
+def inputs_now(
+    connection: duckdb.DuckDBPyConnection, node: Node, years: Iterable[int], landed: Mapping[int, str]
+) -> dict[int, str]:
+    """Fingerprint of each year of an asset, from what its inputs are at this moment.
 
     Args:
         connection: an open warehouse.
         node: the asset.
-        years: years built; WHOLE for an unpartitioned asset.
+        years: years to be built; WHOLE for an unpartitioned asset.
         landed: fingerprint of the landed files per year.
-        rows: rows of the window.
     """
     stored = stored_fingerprints(connection)
+    return {year: _fingerprint(node, year, stored, landed) for year in years}
+
+
+def record_build(connection: duckdb.DuckDBPyConnection, name: str, inputs: Mapping[int, str], rows: int) -> None:
+    """Write down that years of an asset were built from the inputs fingerprinted when they were read.
+
+    Args:
+        connection: an open warehouse.
+        name: the asset.
+        inputs: from `inputs_now`, taken before the inputs were read: what another process changes while a model trains
+            then leaves the asset out of date, as it is.
+        rows: rows of the window.
+    """
+    ensure_builds(connection)
     now = datetime.now(UTC)
-    for year in years:
-        fingerprint = _fingerprint(node, year, stored, landed)
+    for year, fingerprint in inputs.items():
         connection.execute(
-            "insert or replace into meta.builds values (?, ?, ?, ?, ?)", [node.name, year, fingerprint, rows, now]
+            "insert or replace into meta.builds values (?, ?, ?, ?, ?)", [name, year, fingerprint, rows, now]
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from velo_assets.warehouse.builds import WHOLE, Node, record_build, stale, stored_fingerprints
+from velo_assets.warehouse.builds import WHOLE, Node, inputs_now, record_build, stale, stored_fingerprints
 from velo_assets.warehouse.connection import Warehouse
 
 CORE = Node("core/results", "a", ("landing/raceform",), is_yearly=True)
@@ -22,9 +22,15 @@ def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+def build(
+    connection: duckdb.DuckDBPyConnection, node: Node, years: tuple[int, ...], landed: dict[int, str], rows: int
+) -> None:
+    record_build(connection, node.name, inputs_now(connection, node, years, landed), rows)
+
+
 def build_all(connection: duckdb.DuckDBPyConnection, landed: dict[int, str]) -> None:
     for node in NODES:
-        record_build(connection, node, sorted(landed) if node.is_yearly else (WHOLE,), landed, rows=1)
+        build(connection, node, tuple(sorted(landed)) if node.is_yearly else (WHOLE,), landed, rows=1)
 
 
 def behind(connection: duckdb.DuckDBPyConnection, landed: dict[int, str], nodes: tuple[Node, ...] = NODES) -> object:
@@ -66,12 +72,22 @@ def test_changed_code_makes_itself_and_what_reads_it_stale(connection: duckdb.Du
 def test_what_was_built_on_stale_inputs_stays_stale(connection: duckdb.DuckDBPyConnection) -> None:
     build_all(connection, LANDED)
     amended = {**LANDED, 2021: "amended"}
-    record_build(connection, FORM, (2021,), amended, rows=1)
-    record_build(connection, CORE, (2021,), amended, rows=1)
+    build(connection, FORM, (2021,), amended, rows=1)
+    build(connection, CORE, (2021,), amended, rows=1)
     assert behind(connection, amended) == {"features/form": (2021,), "backtest/sheet": (WHOLE,)}
 
 
 def test_an_empty_partition_built_by_hand_disturbs_nothing(connection: duckdb.DuckDBPyConnection) -> None:
     build_all(connection, LANDED)
-    record_build(connection, CORE, (2012,), LANDED, rows=0)
+    build(connection, CORE, (2012,), LANDED, rows=0)
     assert behind(connection, LANDED) == {}
+
+
+def test_inputs_that_change_while_an_asset_is_built_leave_it_stale(connection: duckdb.DuckDBPyConnection) -> None:
+    build_all(connection, LANDED)
+    taken = inputs_now(connection, SHEET, (WHOLE,), LANDED)
+    amended = {**LANDED, 2021: "amended"}
+    build(connection, CORE, (2021,), amended, rows=1)
+    build(connection, FORM, (2021,), amended, rows=1)
+    record_build(connection, SHEET.name, taken, rows=1)
+    assert behind(connection, amended) == {"backtest/sheet": (WHOLE,)}
