@@ -237,6 +237,9 @@ class _Staging:
     def below(cls, folder: Path) -> Iterator[_Staging]:
         """A staging area in a folder of ours, gone afterwards."""
         folder.mkdir(parents=True, exist_ok=True)
+        # Landing holds the warehouse alone: scratch that is here was left by a killed one.
+        for left in folder.glob(".scratch-*"):
+            shutil.rmtree(left, ignore_errors=True)
         staging = cls(Path(tempfile.mkdtemp(prefix=".scratch-", dir=folder)))
         try:
             yield staging

@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import all_tables, load_table
 
 POST_RACE_TABLES = ("core/results", "core/prices", "core/sectionals")
@@ -153,7 +154,7 @@ class Bench:
 
     def rows(self, name: str, condition: str) -> pl.DataFrame:
         """Rows of a real table."""
-        return _frame(self.connection, f"select * from {self.real(name)} where {condition}")
+        return frame_of(self.connection, f"select * from {self.real(name)} where {condition}")
 
     def build(self, name: str, start: date, end: date, texts: Texts) -> None:
         """Build a feature table of the bench for a window."""
@@ -294,7 +295,7 @@ def self_row(
 
     def chosen(bench: Bench, day: date) -> pl.DataFrame:
         # The winner, whose result says most; the first key where a race has none.
-        return _frame(
+        return frame_of(
             bench.connection,
             f"select arg_max(runner_key, coalesce(won, 0)) as runner_key from {bench.real('core/results')} "
             f"where race_date = date '{day}' group by race_key",
@@ -367,7 +368,7 @@ def tripwire(connection: duckdb.DuckDBPyConnection, *, table: str = MATRIX, max_
         max_races: the latest races are enough, and bound the memory.
     """
     relation = load_table(table).relation
-    frame = _frame(
+    frame = frame_of(
         connection,
         f"""
         with latest as (
@@ -478,7 +479,7 @@ def permutation(
                     dealt = dealt.drop("horse_key").join(own, on="runner_key", how="left")
                 copy.show_with(name, "false", dealt.select(rows.columns))
         copy.build_all(feature_order((table,)), start, end, texts or {})
-        frame = _frame(
+        frame = frame_of(
             connection,
             f"select matrix.*, results.win_share from {load_table(table).relation} as matrix "
             "inner join core.results as results on results.runner_key = matrix.runner_key",
@@ -561,7 +562,7 @@ def _day_rows(copy: Bench, table: str, day: date, *, real: bool) -> pl.DataFrame
     relation = copy.real(table) if real else table.replace("/", ".")
     is_yearly = "runner_key" not in {column.name for column in load_table(table).columns}
     wanted = date(day.year, 1, 1) if is_yearly else day
-    return _frame(copy.connection, f"select * from {relation} where race_date = date '{wanted}'")
+    return frame_of(copy.connection, f"select * from {relation} where race_date = ?", [wanted])
 
 
 def _differences(
@@ -661,10 +662,3 @@ def _auc(values: np.ndarray, labels: np.ndarray) -> float:
         return 0.5
     ranks = pl.Series(values).rank("average").to_numpy()
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * (len(labels) - positives)))
-
-
-def _frame(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
-    # As a relation: DuckDB warns that Arrow from an executed cursor copies the rows once more.
-    frame = pl.from_arrow(connection.sql(sql).to_arrow_table())
-    assert isinstance(frame, pl.DataFrame)
-    return frame
