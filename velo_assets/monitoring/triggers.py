@@ -26,8 +26,9 @@ FloatArray = NDArray[np.float64]
 RACES_PER_YEAR = 10_000
 """The year that the false-alarm rate is stated for: about all flat and jump races of Britain and Ireland."""
 
-FALSE_ALARMS_PER_YEAR = 0.5
-"""Half of what is promised (one a year): quiet years differ more than the days of one sample of them show."""
+FALSE_ALARMS_PER_YEAR = 0.25
+"""A quarter of what is promised (one a year). Quiet worlds alarm half as often again as the bootstrap of one world's
+days expects: the served model is not the one the reference was made with (docs/loop.md)."""
 
 ALLOWANCE = 0.05
 """What a race may be worse than usual, in standard deviations, before the sum rises: half the smallest shift that

@@ -21,7 +21,15 @@ import polars as pl
 from velo_assets.modelling.blend import MIN_BLEND_RACES, BlendModel, fit_blend
 from velo_assets.modelling.calibration import RaceCalibration, fit_race_calibration
 from velo_assets.modelling.disruption import HYPE_SIGNALS, MODULES, fit_disruption
-from velo_assets.modelling.experts import ExpertModel, ExpertSettings, GateModel, fit_expert, fit_gate, in_regime
+from velo_assets.modelling.experts import (
+    ExpertModel,
+    ExpertSettings,
+    GateModel,
+    fit_expert,
+    fit_gate,
+    in_regime,
+    regime_weights,
+)
 from velo_assets.modelling.fundamental import FundamentalModel, FundamentalSettings, fit_fundamental, tree_matrix
 from velo_assets.modelling.guards import (
     NoPricesError,
@@ -138,7 +146,7 @@ class Bundle:
             signals = signal_frame(frame, HYPE_SIGNALS, "disruption")
             columns["nds_offset"] = self.disruption.offset(frame, signals)[0]
         if priced.any():
-            columns |= self._priced(frame, matrix, races, priced, fundamental, odds)
+            columns |= self._priced(matrix, races, priced, fundamental, market, odds)
         shipped = columns.get({"blend": "blend_probability", "experts": "expert_probability"}.get(self.shipped, ""))
         rests_on_price = np.zeros(races.runners, dtype=bool) if shipped is None else priced & np.isfinite(shipped)
         alone = self.calibration.calibrate(fundamental, races) if self.calibration is not None else fundamental
@@ -158,30 +166,33 @@ class Bundle:
 
     def _priced(
         self,
-        frame: pl.DataFrame,
         matrix: Any,
         races: Races,
         priced: BoolArray,
         fundamental: FloatArray,
+        market: FloatArray,
         odds: FloatArray,
     ) -> dict[str, FloatArray]:
-        """Blend and experts of the races that have a full book, NaN for the others."""
-        rows = frame.select(*KEYS, "decimal_odds", "market_probability").with_columns(
-            pl.Series("score", np.log(np.maximum(fundamental, 1e-300)))
-        )
+        """Blend and experts of the races that have a full book, NaN for the others.
+
+        The formulas of `BlendModel.predict` and `GateModel.predict` on arrays already at hand: their frames cost more
+        than their sums, and a race is to be priced within ten milliseconds.
+        """
         columns = {}
+        log_market = np.log(np.where(priced, market, 1.0))
+        known_odds = np.where(priced, odds, 2.0)
         if self.blend is not None:
-            columns["blend_probability"] = _floats(self.blend.predict(rows, 0), "blend_probability")
+            score = self.blend.alpha * np.log(np.maximum(fundamental, 1e-300)) + self.blend.beta * log_market
+            columns["blend_probability"] = np.where(priced, races.softmax(score), np.nan)
         if self.gate is not None:
-            log_odds = np.log(np.where(priced, odds, 1.0)).astype(np.float32)
-            wide = np.column_stack((matrix, log_odds))
-            rows = rows.with_columns(
-                pl.Series(f"correction_{expert.regime.name}", _corrections(expert, wide, races))
-                for expert in self.experts
-            )
-            gated = self.gate.predict(rows, 0)
-            columns["expert_probability"] = _floats(gated, "expert_probability")
-            columns["reliability"] = _floats(gated, "reliability")
+            wide = np.column_stack((matrix, np.log(known_odds).astype(np.float32)))
+            corrections = np.column_stack([_corrections(expert, wide, races) for expert in self.experts])
+            weights = regime_weights(known_odds, self.gate.regimes)
+            believed = self.gate.reliability(known_odds, races.spread(races.field_size).astype(np.int64))
+            score = self.gate.market_beta * log_market + (weights * believed * corrections).sum(axis=1)
+            columns["expert_probability"] = np.where(priced, races.softmax(score), np.nan)
+            mean_belief = (weights * believed).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-12)
+            columns["reliability"] = np.where(priced, mean_belief, np.nan)
         return columns
 
     def files(self) -> dict[str, str]:
@@ -507,17 +518,14 @@ def _predicted(
     for band in PRICE_REGIMES:
         for row in np.flatnonzero(in_regime(odds, band)):
             regime[row] = band.name
-    return (
-        frame.select(*KEYS)
-        .with_columns(pl.Series(name, column, nan_to_null=True) for name, column in values.items())
-        .with_columns(
+    count = [None if None in row else sum(row) for row in zip(*above.values(), strict=True)]
+    return pl.DataFrame(
+        [
+            *(frame.get_column(key) for key in KEYS),
+            *(pl.Series(name, column, nan_to_null=True) for name, column in values.items()),
             pl.Series("basis", basis, dtype=pl.String),
             pl.Series("regime", regime, dtype=pl.String),
             *(pl.Series(name, column, dtype=pl.Boolean) for name, column in above.items()),
-        )
-        .with_columns(
-            pl.sum_horizontal(
-                (pl.col(f"{module}_above").cast(pl.Int32) for module in MODULES), ignore_nulls=False
-            ).alias("modules_above")
-        )
+            pl.Series("modules_above", count, dtype=pl.Int32),
+        ]
     )

@@ -317,13 +317,15 @@ def card_days(connection: duckdb.DuckDBPyConnection, today: date) -> list[date]:
 
 def _prices(connection: duckdb.DuckDBPyConnection, race_dates: Sequence[date]) -> pl.DataFrame:
     """The best price kind of each race among those known before the off: a full book first, then the later kind."""
-    schema = {
-        "runner_key": pl.Int64,
-        "decimal_odds": pl.Float64,
-        "market_probability": pl.Float64,
-        "price_kind": pl.String,
-        "price_known_at": pl.String,
-    }
+    schema = pl.Schema(
+        {
+            "runner_key": pl.Int64(),
+            "decimal_odds": pl.Float64(),
+            "market_probability": pl.Float64(),
+            "price_kind": pl.String(),
+            "price_known_at": pl.String(),
+        }
+    )
     if not table_exists(connection, "market/probabilities"):
         return pl.DataFrame(schema=schema)
     return frame_of(

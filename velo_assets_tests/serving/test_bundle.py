@@ -57,6 +57,26 @@ def test_no_price_at_all_still_gives_fair_odds(training: pl.DataFrame, bundle: B
     assert bundle.calibration is not None
 
 
+def test_blend_and_experts_are_those_of_their_models(training: pl.DataFrame, bundle: Bundle) -> None:
+    rows = scored(training, bundle)
+    predicted = bundle.predict(rows)
+    by_model = bundle.fundamental.predict(rows, 0)
+    assert predicted["fundamental_probability"].to_numpy() == pytest.approx(
+        by_model["fundamental_probability"].to_numpy()
+    )
+    assert bundle.blend is not None
+    assert bundle.gate is not None
+    rows = rows.with_columns(by_model["score"])
+    blended = bundle.blend.predict(rows, 0)["blend_probability"]
+    assert predicted["blend_probability"].to_numpy() == pytest.approx(blended.to_numpy())
+    for expert in bundle.experts:
+        correction = expert.predict(rows, 0)["correction"].alias(f"correction_{expert.regime.name}")
+        rows = rows.with_columns(correction)
+    gated = bundle.gate.predict(rows, 0)
+    for column in ("expert_probability", "reliability"):
+        assert predicted[column].to_numpy() == pytest.approx(gated[column].to_numpy())
+
+
 def test_files_are_text_and_come_back_as_the_same_model(training: pl.DataFrame, bundle: Bundle) -> None:
     files = bundle.files()
     assert {Path(name).suffix for name in files} == {".json", ".txt"}
