@@ -215,7 +215,7 @@ def tear_sheet(
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     root = data_root.root()
-    verdict = write_verdict(root, warehouse.warehouse(), DECISION_PRICE, REPORT_CODE, context.run_id)
+    verdict = write_verdict(root, warehouse.warehouse(), DECISION_PRICE, REPORT_CODE, context.run.run_id)
     with warehouse.get_connection() as connection:
         record(connection, context, inputs, 1)
     return dg.MaterializeResult(
