@@ -1,0 +1,129 @@
+"""Walk-forward, settlement and strategies, prediction latency: on a data root whose chain has been run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+
+from benchmarks.measure import Figure, run_measured, velo
+from benchmarks.pipeline import timed
+from velo_assets.settings import DECISION_PRICE, DataRoot
+from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.export import feature_columns, training_frame
+from velo_assets_tests.betting.frames import random_world
+
+WARM_UP = 20
+LATENCY_RACES = 500
+STRATEGIES = 20
+FIELD = 10
+
+
+def whole_chain(world: DataRoot) -> list[Figure]:
+    """Raw CSV to tear sheet and drift report through Dagster: seconds and peak memory of the process tree.
+
+    Raises:
+        RuntimeError: the chain failed; the message holds the end of its output.
+    """
+    done = run_measured(velo(world.path, "run"))
+    if done.code:
+        raise RuntimeError(f"The whole chain failed on {world.path}:\n{done.output[-2000:]}")
+    layers = " ".join(
+        f"{words[0]} {words[1]}"
+        for words in map(str.split, done.output.splitlines())
+        if len(words) == 3 and words[2] == "s"
+    )
+    with Warehouse(world.warehouse).read("benchmark") as connection:
+        rows = connection.execute("select count(*) from core.entries").fetchall()[0][0]
+    return [
+        Figure("whole chain", done.seconds, "s", 600.0, f"{rows:,} rows; {layers}"),
+        Figure("whole chain, processor time", done.cpu_seconds, "s", note="of all cores together"),
+        Figure("whole chain, peak memory", done.peak_gb, "GB", 8.0),
+    ]
+
+
+def walk_forward(world: DataRoot) -> list[Figure]:
+    """Every fold of fundamental, experts and blend anew, against one LightGBM fit of the same rows and rounds."""
+    import lightgbm
+
+    from velo_assets.modelling.fundamental import FundamentalSettings
+
+    with Warehouse(world.warehouse).read("benchmark") as connection:
+        years = [
+            int(year) for (year,) in connection.execute(
+                "select distinct year(race_date) from core.results order by 1"
+            ).fetchall()
+        ]  # fmt: skip
+    done = run_measured(velo(world.path, "run", "--to", "models", "--years", f"{years[0]}..{years[-1]}"))
+    if done.code:
+        raise RuntimeError(f"The walk-forward failed:\n{done.output[-2000:]}")
+    seconds = next(float(line.split()[1]) for line in done.output.splitlines() if line.split()[:1] == ["models"])
+    frame = training_frame(world.exports, Warehouse(world.warehouse), years[-1], DECISION_PRICE.kind)
+    columns = list(feature_columns(frame))
+    settings = FundamentalSettings().booster
+    matrix = frame.select(columns).to_numpy().astype(np.float32)
+    won = (frame["win_share"].fill_null(0.0) > 0).to_numpy().astype(np.float64)
+
+    def fit() -> None:
+        lightgbm.train(
+            {"objective": "binary", "num_leaves": settings.num_leaves, "verbose": -1, "num_threads": 2},
+            lightgbm.Dataset(matrix, won),
+            num_boost_round=settings.rounds,
+        )
+
+    one_fit = timed(fit)
+    note = f"{len(years)} years, {frame.height:,} rows, {len(columns)} features; one fit {one_fit:.1f} s"
+    return [
+        Figure("walk-forward", seconds, "s", 480.0, note),
+        Figure("walk-forward, peak memory", done.peak_gb, "GB", 8.0),
+        Figure("walk-forward / one LightGBM fit", seconds / one_fit, "ratio", note=note),
+    ]
+
+
+def settlement(rows: int) -> list[Figure]:
+    """Twenty strategies with all their metrics over random races, against one scan of the predictions."""
+    from velo_assets.betting.ledger import place_bets
+    from velo_assets.betting.metrics import strategy_table
+    from velo_assets.betting.strategies import Strategy
+
+    frame = random_world(rows // FIELD, seed=1, runners=FIELD, edge=0.2)
+    strategies = [
+        Strategy(f"s{number}", f"Strategy {number}", "blend", min_edge=number / 100) for number in range(STRATEGIES)
+    ]
+    scan = timed(lambda: frame.select(pl.all().sum()))
+
+    def settle() -> None:
+        bets = place_bets(frame, strategies)
+        strategy_table(bets, names={each.id: each.name for each in strategies}, trials=STRATEGIES)
+
+    seconds = timed(settle)
+    note = f"{frame.height:,} runners, {STRATEGIES} strategies; scan {scan * 1000:.0f} ms"
+    return [
+        Figure("settlement and metrics", seconds, "s", 60.0, note),
+        Figure("settlement / scan", seconds / scan, "ratio", note=note),
+    ]
+
+
+def latency(world: DataRoot) -> list[Figure]:
+    """One race at a time through the warm bundle of the registry: p50 and p99."""
+    from velo_assets.modelling.registry import ModelRegistry
+    from velo_assets.resources.models import CHAMPION_NAME
+    from velo_assets.serving.predict import serving_models
+
+    model = serving_models(ModelRegistry(world.mlflow_uri, world.mlartifacts), CHAMPION_NAME)[0]
+    with Warehouse(world.warehouse).read("benchmark") as connection:
+        last = int(connection.execute("select max(year(race_date)) from core.results").fetchall()[0][0])
+    frame = training_frame(world.exports, Warehouse(world.warehouse), last, DECISION_PRICE.kind)
+    # The newest model has seen these races; moved behind its cutoff they cost what new ones cost.
+    races = (
+        frame.filter(pl.col("race_date").dt.year() == last)
+        .with_columns(pl.lit(model.bundle.cutoff + timedelta(days=1)).alias("race_date"))
+        .partition_by("race_key", maintain_order=True)[: LATENCY_RACES + WARM_UP]
+    )
+    milliseconds = [1000 * timed(lambda race=race: model.bundle.predict(race)) for race in races][WARM_UP:]
+    note = f"{len(milliseconds)} races, warm, in process" if milliseconds else "no race"
+    return [
+        Figure("prediction of a race, p50", float(np.percentile(milliseconds, 50)), "ms", note=note),
+        Figure("prediction of a race, p99", float(np.percentile(milliseconds, 99)), "ms", 10.0, note),
+    ]

@@ -1,0 +1,217 @@
+"""Landing, core, features, matrix, nightly: seconds and memory against yardsticks measured in the same run.
+
+Each benchmark takes a folder with a simulated season set and a scratch folder, and returns figures.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from datetime import date
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from benchmarks.measure import Figure
+from velo_assets.ingestion.landing import land
+from velo_assets.settings import DataRoot
+from velo_assets.warehouse.build import build_table
+from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.export import export_matrix
+from velo_assets.warehouse.sql_table import all_tables, load_table
+
+LATE_ROWS = 600
+FEW_YEARS = 2
+
+
+def landing_and_core(world: DataRoot, scratch: Path) -> list[Figure]:
+    """Landing and core of the whole set, against DuckDB reading the same CSV files as text into one Parquet file."""
+    root = _linked(world, scratch / "landing")
+    copy_seconds = timed(lambda: _copy_as_text(root, scratch / "text.parquet"))
+    with Warehouse(root.warehouse).connect("benchmark") as connection:
+        land_seconds = timed(lambda: land(root, connection))
+        first, last = years_of(connection)
+        core_seconds = timed(lambda: build_layer(connection, "core", first, last))
+        rows = connection.execute("select count(*) from core.entries").fetchall()[0][0]
+    yardstick = f"{rows:,} rows; DuckDB CSV to text Parquet {copy_seconds:.1f} s"
+    return [
+        Figure("landing", land_seconds, "s", note=yardstick),
+        Figure("core", core_seconds, "s"),
+        Figure("landing / CSV to Parquet", land_seconds / copy_seconds, "ratio", 3.0, yardstick),
+        Figure("landing and core / CSV to Parquet", (land_seconds + core_seconds) / copy_seconds, "ratio", 8.0),
+    ]
+
+
+def nightly_independence(world: DataRoot, scratch: Path) -> list[Figure]:
+    """Landing 600 amended rows and refreshing their year of core, after all years and after the last two."""
+    seconds = {}
+    for name, keep in (("all", None), ("few", FEW_YEARS)):
+        root = _linked(world, scratch / f"nightly_{name}", keep)
+        with Warehouse(root.warehouse).connect("benchmark") as connection:
+            land(root, connection)
+            first, last = years_of(connection)
+            build_layer(connection, "core", first, last)
+            connection.execute("checkpoint")
+            _write_late_file(root)
+
+            def night(
+                root: DataRoot = root, connection: duckdb.DuckDBPyConnection = connection, last: int = last
+            ) -> None:
+                land(root, connection)
+                build_layer(connection, "core", last, last)
+
+            seconds[name] = timed(night)
+        shutil.rmtree(root.path)
+    return [
+        Figure("nightly landing and core", seconds["all"], "s", note=f"{LATE_ROWS} rows, their year refreshed"),
+        Figure("nightly, all years / two years", seconds["all"] / seconds["few"], "ratio", 1.3),
+    ]
+
+
+def features(world: DataRoot, scratch: Path) -> list[Figure]:
+    """All feature tables and the matrix, against one sort of entries and results by horse and date to disk."""
+    root = _linked(world, scratch / "features")
+    with Warehouse(root.warehouse).connect("benchmark") as connection:
+        land(root, connection)
+        first, last = years_of(connection)
+        build_layer(connection, "core", first, last)
+        _build(connection, "market/probabilities", first, last)
+        connection.execute("checkpoint")
+        sort_seconds = timed(lambda: _sort(connection))
+        rows = connection.execute("select count(*) from core.entries").fetchall()[0][0]
+        per_table = build_layer(connection, "features", first, last)
+        full = sum(per_table.values())
+        year_seconds = sum(build_layer(connection, "features", last, last).values())
+        export_seconds = timed(lambda: export_matrix(connection, root.exports, range(first, last + 1)))
+    few = _linked(world, scratch / "features_few", FEW_YEARS)
+    with Warehouse(few.warehouse).connect("benchmark") as connection:
+        land(few, connection)
+        first_few, _ = years_of(connection)
+        build_layer(connection, "core", first_few, last)
+        build_layer(connection, "features", first_few, last)
+        few_seconds = sum(build_layer(connection, "features", last, last).values())
+    slowest = ", ".join(f"{name} {s:.1f}" for name, s in sorted(per_table.items(), key=lambda kv: -kv[1])[:5])
+    return [
+        Figure("features, all years", full, "s", 60.0, f"{rows:,} rows; slowest: {slowest}"),
+        Figure("features / one sort", full / sort_seconds, "ratio", 40.0, f"sort {sort_seconds:.2f} s"),
+        Figure("features, last year / all years", year_seconds / full, "ratio", 0.15, f"{year_seconds:.1f} s"),
+        Figure("features of a year, ten years before it / two", year_seconds / few_seconds, "ratio", 1.5),
+        Figure("matrix export", export_seconds, "s", note="Parquet, one file a year"),
+    ]
+
+
+def matrix_100k(world: DataRoot, scratch: Path) -> list[Figure]:
+    """From core to matrix for a set of about 100,000 rows."""
+    root = _linked(world, scratch / "matrix")
+    with Warehouse(root.warehouse).connect("benchmark") as connection:
+        land(root, connection)
+        first, last = years_of(connection)
+        build_layer(connection, "core", first, last)
+        rows = connection.execute("select count(*) from core.entries").fetchall()[0][0]
+        seconds = sum(build_layer(connection, "features", first, last).values())
+    per_100k = seconds * 100_000 / rows
+    return [Figure("core to matrix, per 100,000 rows", per_100k, "s", 5.0, f"{rows:,} rows in {seconds:.2f} s")]
+
+
+def build_layer(connection: duckdb.DuckDBPyConnection, schema: str, first: int, last: int) -> dict[str, float]:
+    """Build every table of a layer for some years, dependencies first; seconds per table."""
+    tables = {table.name: table.dependencies for table in all_tables() if table.schema == schema}
+    order = [name for name in TopologicalSorter(tables).static_order() if name in tables]
+    return {name.split("/")[1]: _build(connection, name, first, last) for name in order}
+
+
+def years_of(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """First and last year landed."""
+    row = connection.execute("select min(race_year), max(race_year) from landing.raceform").fetchall()[0]
+    return int(row[0]), int(row[1])
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes by the clock."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _build(connection: duckdb.DuckDBPyConnection, name: str, first: int, last: int) -> float:
+    missing = [
+        dependency
+        for dependency in load_table(name).dependencies
+        if dependency.startswith("market/") and not _exists(connection, dependency)
+    ]
+    for dependency in missing:
+        _devig(connection, dependency)
+    if name.startswith("market/"):
+        if not _exists(connection, name):
+            _devig(connection, name)
+        return 0.0
+    return timed(lambda: build_table(connection, name, date(first, 1, 1), date(last, 12, 31)))
+
+
+def _devig(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    from velo_assets.modelling.market import probabilities
+    from velo_assets.warehouse.build import replace_table
+    from velo_assets.warehouse.query import frame_of
+
+    prices = frame_of(
+        connection,
+        "select race_date, race_key, runner_key, price_kind, decimal_odds, book_complete from core.prices "
+        "where price_kind = 'sp'",
+    )
+    replace_table(connection, name, probabilities(prices))
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    from velo_assets.warehouse.build import table_exists
+
+    return table_exists(connection, name)
+
+
+def _sort(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        "create or replace table core.sorted as select entries.*, results.* exclude (runner_key, race_key, race_date, "
+        "horse_key) from core.entries left join core.results using (runner_key) order by entries.horse_key, "
+        "entries.race_date"
+    )
+    connection.execute("checkpoint")
+    connection.execute("drop table core.sorted")
+
+
+def _copy_as_text(root: DataRoot, target: Path) -> None:
+    connection = duckdb.connect(config={"threads": 2})
+    connection.execute(
+        "copy (select * from read_csv($files, all_varchar = true, union_by_name = true)) to $target (format parquet)",
+        {"files": [str(path) for path in results(root)], "target": str(target)},
+    )
+    connection.close()
+    target.unlink()
+
+
+def results(root: DataRoot) -> list[Path]:
+    """The CSV files of a season set, by year."""
+    return sorted(root.raceform.glob("*.csv"))
+
+
+def _linked(world: DataRoot, path: Path, last_years: int | None = None) -> DataRoot:
+    """A data root whose inputs are links to those of `world`, all or the last few years."""
+    shutil.rmtree(path, ignore_errors=True)
+    root = DataRoot(path)
+    root.raceform.mkdir(parents=True)
+    files: Iterable[Path] = results(world)
+    for file in list(files)[-last_years if last_years else None :]:
+        (root.raceform / file.name).symlink_to(file.resolve())
+    return root
+
+
+def _write_late_file(root: DataRoot) -> None:
+    """The last rows of the last year as a file of their own, one value changed: an amended day."""
+    newest = results(root)[-1]
+    frame = pl.read_csv(newest, infer_schema=False)
+    day = frame["date"].max()
+    late = frame.filter(pl.col("date") == day).head(LATE_ROWS)
+    if late.height < LATE_ROWS:
+        late = frame.tail(LATE_ROWS)
+    late.with_columns(pl.lit("Amended").alias("owner")).write_csv(root.raceform / "late.csv")
