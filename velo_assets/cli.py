@@ -225,13 +225,15 @@ def lint() -> None:
 @app.command()
 def doctor() -> None:
     """Examine the data root: versions, locks, stale runs, orphans, models, tables; with advice in plain words."""
+    from dagster import AssetsDefinition
+
     from velo_assets.assets.builds import nodes_of
     from velo_assets.definitions import defs
     from velo_assets.doctor import examine
 
     root = _data_root()
     with _plain_errors():
-        findings = examine(root, nodes_of(defs.assets or []))
+        findings = examine(root, nodes_of(asset for asset in defs.assets or [] if isinstance(asset, AssetsDefinition)))
     for finding in findings:
         typer.echo(f"{'ok  ' if finding.ok else 'SEE '} {finding.check}: {finding.detail}")
         if not finding.ok:

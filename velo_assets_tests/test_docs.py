@@ -45,8 +45,6 @@ def test_the_page_on_adding_a_feature_works(
     sql_table.load_table.cache_clear()
     try:
         with built_world.warehouse.connect("test") as connection:
-            from datetime import date
-
             built = build_table(connection, "features/fresh_legs", date(2023, 1, 1), date(2023, 12, 31))
             entries = connection.execute("select count(*) from core.entries where year(race_date) = 2023").fetchall()
             most = connection.execute("select max(recent_runs) from features.fresh_legs").fetchall()

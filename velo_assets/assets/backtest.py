@@ -4,12 +4,12 @@ Predictions are yearly. Bets are one whole: a cut of edges looks at earlier year
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import asset_key, picture, table_metadata
+from velo_assets.assets.dress import Decorator, asset_key, picture, table_metadata
 from velo_assets.assets.sql_tables import sql_assets
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
@@ -40,7 +40,7 @@ PREDICTIONS = (
 """What the wide frame of predictions reads."""
 
 
-def _asset(name: str, deps: Iterable[str], description: str, kinds: set[str], version: str) -> Any:
+def _asset(name: str, deps: Iterable[str], description: str, kinds: set[str], version: str) -> Decorator:
     return dg.asset(
         key=asset_key(name),
         deps=[asset_key(dep) for dep in deps],

@@ -6,7 +6,7 @@ Belongs here: turning domain values into Dagster metadata. Does not belong here:
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -17,6 +17,10 @@ from velo_assets.warehouse.sql_table import Column
 
 Lineage = Mapping[str, Sequence[tuple[str, str]]]
 """Output column to the (`schema/table`, column) pairs it is made from."""
+
+
+Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
+"""What turns a function into an asset."""
 
 
 def asset_key(name: str) -> dg.AssetKey:

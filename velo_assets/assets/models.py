@@ -218,7 +218,8 @@ def _rows(folds: Iterable[Any], columns: Sequence[Column]) -> "pl.DataFrame":
 
     frames = [fold.predictions.select(column.name for column in columns) for fold in folds]
     if frames:
-        return pl.concat(frames)
+        rows: pl.DataFrame = pl.concat(frames)
+        return rows
     types = {
         "race_date": pl.Date,
         "cutoff": pl.Date,
@@ -227,7 +228,8 @@ def _rows(folds: Iterable[Any], columns: Sequence[Column]) -> "pl.DataFrame":
         "fold": pl.Int32,
         "model_hash": pl.String,
     }
-    return pl.DataFrame(schema={column.name: types.get(column.name, pl.Float64) for column in columns})
+    empty: pl.DataFrame = pl.DataFrame(schema={column.name: types.get(column.name, pl.Float64) for column in columns})
+    return empty
 
 
 def _figures(folds: Sequence[Any]) -> dg.MarkdownMetadataValue:

@@ -1,12 +1,11 @@
 """Layer monitoring: has the world changed, and how did the predictions do?"""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import asset_key, picture, table_metadata
+from velo_assets.assets.dress import Decorator, asset_key, picture, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
@@ -49,7 +48,7 @@ RACES = (
 )
 
 
-def _asset(name: str, deps: list[str], description: str, kinds: set[str]) -> Any:
+def _asset(name: str, deps: list[str], description: str, kinds: set[str]) -> Decorator:
     return dg.asset(
         key=asset_key(name),
         deps=[asset_key(dep) for dep in deps],

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import asset_key, table_metadata
+from velo_assets.assets.dress import Decorator, asset_key, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
@@ -20,7 +20,7 @@ TRAIN_TAG = "velo/train"
 """Run tag that asks for a new version; without it the recipe is trained only while there is none."""
 
 
-def _asset(name: str, deps: list[str], description: str, kinds: set[str]) -> Any:
+def _asset(name: str, deps: list[str], description: str, kinds: set[str]) -> Decorator:
     return dg.asset(
         key=asset_key(name),
         deps=[asset_key(dep) for dep in deps],

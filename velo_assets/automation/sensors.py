@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -124,7 +125,7 @@ def _listing(folders: list[Path]) -> list[tuple[str, int, int]]:
     return listing
 
 
-def _metadata(record: dg.EventLogRecord, name: str) -> object:
+def _metadata(record: dg.EventLogRecord, name: str) -> Any:
     materialization = record.asset_materialization
     entry = materialization.metadata.get(name) if materialization else None
     return entry.value if entry is not None else None

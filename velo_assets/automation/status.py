@@ -61,10 +61,9 @@ def _warehouse_lines(root: DataRoot) -> list[str]:
             if upcoming[0]:
                 lines.append(f"Cards       {upcoming[0]} races without a result, from {upcoming[1]}")
         if table_exists(connection, "meta/builds"):
-            builds = row_of(
-                connection,
+            builds = connection.execute(
                 "select split_part(name, '/', 1), count(distinct name), min(year) filter (year > 0), max(year), "
-                "max(built_at) from meta.builds group by 1",
+                "max(built_at) from meta.builds group by 1"
             ).fetchall()
             by_layer = {row[0]: row for row in builds}
             for layer in LAYERS:
@@ -73,12 +72,12 @@ def _warehouse_lines(root: DataRoot) -> list[str]:
                     years = f"{first}-{last}" if first else "whole"
                     lines.append(f"  {layer:<12}{tables:>3} tables  {years:<10} built {built_at:%Y-%m-%d %H:%M}")
         if table_exists(connection, "monitoring/retrain_decision"):
-            decision = connection.execute(
+            decisions = connection.execute(
                 "select decided_at, retrain, reason from monitoring.retrain_decision order by decided_at desc limit 1"
-            )
-            if decision:
-                word = "retrain" if decision[1] else "keep the champion"
-                lines.append(f"Retraining  {decision[0]:%Y-%m-%d}: {word}; {decision[2]}")
+            ).fetchall()
+            for decided_at, retrain, reason in decisions:
+                word = "retrain" if retrain else "keep the champion"
+                lines.append(f"Retraining  {decided_at:%Y-%m-%d}: {word}; {reason}")
     return lines
 
 
@@ -96,8 +95,10 @@ def _model_lines(root: DataRoot) -> list[str]:
         if model is None:
             lines.append(f"{title:<12}none")
             continue
-        gate = model.decision or {}
-        verdict = {True: "passed the gate", False: "refused by the gate"}.get(gate.get("promoted"), "not yet judged")  # type: ignore[call-overload]
+        if model.decision is None:
+            verdict = "not yet judged"
+        else:
+            verdict = "passed the gate" if model.decision["promoted"] else "refused by the gate"
         lines.append(f"{title:<12}{model.label}, {verdict}")
     return lines
 

@@ -88,11 +88,11 @@ def write_drift_report(root: DataRoot, warehouse: Warehouse, price_kind: str) ->
         family: [name for name in names if reference[name].count() and current[name].count()]
         for family, names in outcomes.items()
     }
-    periods = {
-        "reference_start": reference["race_date"].min(),
-        "reference_end": reference["race_date"].max(),
-        "current_start": current["race_date"].min(),
-        "current_end": current["race_date"].max(),
+    periods: dict[str, date] = {
+        name: value
+        for part, frame in (("reference", reference), ("current", current))
+        for name, value in ((f"{part}_start", frame["race_date"].min()), (f"{part}_end", frame["race_date"].max()))
+        if isinstance(value, date)
     }
     table = drift_table(reference, current, families).with_columns(
         pl.lit(value, dtype=pl.Date).alias(name) for name, value in periods.items()

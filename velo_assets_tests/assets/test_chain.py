@@ -127,3 +127,14 @@ def test_years_asked_for_are_planned_and_no_others(built_world: BuiltWorld) -> N
     assert {name.split("/")[0] for name in todo.assets} == {"core", "features"}
     with pytest.raises(ValueError, match="no layer 'feature'"):
         plan(nodes, built_world.root, to_layer="feature")
+
+
+def test_status_tells_it_in_one_screen(built_world: BuiltWorld) -> None:
+    from velo_assets.automation.status import status_text
+
+    text = status_text(built_world.root, built_world.instance)
+    assert "(simulated results)" in text
+    assert "Results     2021-" in text
+    assert "refused by the gate" in text or "passed the gate" in text
+    assert "Retraining" in text
+    assert len(text.splitlines()) < 30
