@@ -129,6 +129,9 @@ def _measure(names: list[str], work: Path, rows: int) -> int:
             continue
         found[name] = [Figure(**figure) for figure in json.loads(answer.read_text(encoding="utf-8"))]
         found[name].append(Figure(f"{name}, peak memory", done.peak_gb, "GB", MEMORY_LIMITS_GB.get(name)))
+        found[name].append(
+            Figure(f"{name}, processor time", done.cpu_seconds, "s", note="of all cores; setting up included")
+        )
         for figure in found[name]:
             print(_line(figure), flush=True)
     record = {

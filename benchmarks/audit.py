@@ -44,7 +44,7 @@ def audit(constraints: Path = CONSTRAINTS) -> tuple[int, str]:
             return 0, f"audit: not done, the advisory service gave no answer ({reason})."
         return 1, f"audit: pip-audit failed: {reason}"
     found = [
-        f"  {package['name']} {package['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'none yet'}"
+        f"  {package['name']} {package['version']}: {flaw['id']}, fixed in {flaw['fix_versions'] or 'no version yet'}"
         for package in packages
         for flaw in package.get("vulns", [])
     ]

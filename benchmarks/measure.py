@@ -23,6 +23,8 @@ from velo_assets.settings import LAYERS
 PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE_SECONDS = 0.1
 
+DECIMALS = 6
+
 VOLATILE = {
     "built_at",
     "decided_at",
@@ -125,16 +127,19 @@ def velo(root: Path, *arguments: str) -> list[str]:
 
 
 def table_digests(database: Path) -> dict[str, tuple[int, int]]:
-    """Rows and an order-free hash of every table of the layers, columns that tell the time left out."""
+    """Rows and an order-free hash of every table of the layers, columns that tell the time left out.
+
+    Numbers count to DECIMALS places: two threads add up in an order of their own, and the last bits differ.
+    """
     found = {}
     with duckdb.connect(str(database), read_only=True) as connection:
         columns = connection.execute(
-            "select table_schema, table_name, list(column_name order by column_name) from information_schema.columns "
-            "inner join information_schema.tables using (table_schema, table_name) "
+            "select table_schema, table_name, list((column_name, data_type) order by column_name) "
+            "from information_schema.columns inner join information_schema.tables using (table_schema, table_name) "
             "where table_type = 'BASE TABLE' group by all order by all"
         ).fetchall()
         for schema, table, names in columns:
-            kept = [f'"{name}"' for name in names if name not in VOLATILE]
+            kept = [_comparable(name, kind) for name, kind in names if name not in VOLATILE]
             # Numbers of landing order and file names differ by how often landing was interrupted.
             if schema not in LAYERS or schema == "landing" or not kept:
                 continue
@@ -143,6 +148,11 @@ def table_digests(database: Path) -> dict[str, tuple[int, int]]:
             ).fetchall()[0]
             found[f"{schema}.{table}"] = (int(row[0]), int(row[1]))
     return found
+
+
+def _comparable(name: str, kind: str) -> str:
+    # Adding zero makes -0.0 the same as 0.0.
+    return f'round("{name}", {DECIMALS}) + 0' if kind in ("DOUBLE", "FLOAT") else f'"{name}"'
 
 
 def differing(left: dict[str, tuple[int, int]], right: dict[str, tuple[int, int]]) -> list[str]:
