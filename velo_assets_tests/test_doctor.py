@@ -15,7 +15,7 @@ from velo_assets.ingestion.manifest import year_fingerprints
 from velo_assets.modelling.registry import ModelMetadata, ModelRegistry
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import build_table
-from velo_assets.warehouse.builds import Node, record_build
+from velo_assets.warehouse.builds import Node, inputs_now, record_build
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets_tests.ingestion.raceform_rows import beaten, csv_text, row
 
@@ -96,7 +96,7 @@ def test_scratch_of_killed_processes(root: DataRoot) -> None:
 
 def test_tables_out_of_date(root: DataRoot) -> None:
     with Warehouse(root.warehouse).connect() as connection:
-        record_build(connection, RACES, [YEAR], year_fingerprints(connection), 1)
+        record_build(connection, RACES.name, inputs_now(connection, RACES, [YEAR], year_fingerprints(connection)), 1)
     assert found(root, "tables out of date", (RACES,)).ok
     newer = Node("core/races", "2", ("landing/raceform",), is_yearly=True)
     assert "core/races" in found(root, "tables out of date", (newer,)).detail

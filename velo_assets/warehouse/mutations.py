@@ -165,7 +165,7 @@ SQL_MUTATIONS = (
         "sectional of the same race",
         "features/speed_figures",
         column(
-            "early_pace_last",
+            "speed_last",
             "call.position_at_call",
             "left join core.sectionals as call on call.runner_key = {row}.runner_key and call.call_number = 1",
         ),
@@ -231,12 +231,12 @@ SQL_MUTATIONS = (
     SqlMutation(
         "dropped frame, the default ends with the day",
         "features/form_curves",
-        replaced("range between interval 1095 day preceding and interval 1 day preceding", ""),
+        replaced("range between interval 730 day preceding and interval 1 day preceding", ""),
     ),
     SqlMutation(
         "dropped order, the whole partition",
         "features/form_curves",
-        replaced("order by race_date range between interval 1095 day preceding and interval 1 day preceding", ""),
+        replaced("order by race_date range between interval 730 day preceding and interval 1 day preceding", ""),
     ),
     SqlMutation("lead() for lag()", "features/form_curves", replaced("lag(", "lead(")),
     SqlMutation(

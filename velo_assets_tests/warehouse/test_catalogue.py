@@ -31,7 +31,7 @@ def test_an_entry_says_what_when_and_of_what() -> None:
     rating = entry("rpr_last")
     assert rating.family == "form_curves"
     assert rating.unit == "points"
-    assert "1095 days" in rating.look_back
+    assert "730 days" in rating.look_back
     assert rating.known == "declaration"
     assert "core.results.racing_post_rating" in rating.core_columns
     assert "rpr" in rating.raceform_columns
