@@ -19,9 +19,14 @@ def wiring() -> str:
             deps = ", ".join(sorted(dep.asset_key.to_user_string() for dep in spec.deps))
             lines.append(f"asset {spec.key.to_user_string()} ({spec.group_name}, {partitions}) <- {deps}")
     for check in defs.asset_checks:
-        lines += [f"check {spec.key.to_user_string()}{' (blocking)' if spec.blocking else ''}" for spec in check.check_specs]
+        lines += [
+            f"check {spec.key.to_user_string()}{' (blocking)' if spec.blocking else ''}" for spec in check.check_specs
+        ]
     lines += [f"job {job.name}" for job in defs.jobs]
-    lines += [f"schedule {schedule.name}: {schedule.cron_schedule} {schedule.execution_timezone}" for schedule in defs.schedules]
+    lines += [
+        f"schedule {schedule.name}: {schedule.cron_schedule} {schedule.execution_timezone}"
+        for schedule in defs.schedules
+    ]
     lines += [f"sensor {sensor.name}" for sensor in defs.sensors]
     return "\n".join(sorted(lines)) + "\n"
 
@@ -70,7 +75,17 @@ def test_loading_brings_no_heavy_library_along() -> None:
 
 def test_domain_packages_never_import_dagster() -> None:
     package = Path(__file__).resolve().parent.parent / "velo_assets"
-    domains = ("racing", "warehouse", "ingestion", "modelling", "betting", "monitoring", "simulation", "reports", "serving")
+    domains = (
+        "racing",
+        "warehouse",
+        "ingestion",
+        "modelling",
+        "betting",
+        "monitoring",
+        "simulation",
+        "reports",
+        "serving",
+    )
     guilty = [
         str(file.relative_to(package))
         for domain in domains

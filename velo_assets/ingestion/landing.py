@@ -175,11 +175,14 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
     known = manifest.newest_versions(connection)
     files: list[LandedFile] = []
     with _Staging.below(root.landing) as staging:
+        views_behind = False
         for kind, path in input_files(root):
             # Sidecars look up the years of their races, so the views follow the kinds.
-            if kind == "sectionals" and any(file.outcome == "landed" for file in files):
+            if kind == "sectionals" and views_behind:
                 _refresh_views(root, connection)
+                views_behind = False
             files.append(_land_file(root, connection, staging, known, kind, path, last_date))
+            views_behind |= kind != "sectionals" and files[-1].outcome == "landed"
     _retire_covered(root, connection)
     _refresh_views(root, connection)
     return LandingSummary(tuple(files), manifest.touched_years(before, manifest.year_fingerprints(connection)))

@@ -61,7 +61,8 @@ def require_columns(frame: pl.DataFrame, columns: Iterable[str], what: str) -> N
     Raises:
         MissingFeatureError: names every missing column.
     """
-    missing = [column for column in columns if column not in frame.columns]
+    present = set(frame.columns)
+    missing = [column for column in columns if column not in present]
     if missing:
         raise MissingFeatureError(
             f"{what}: the frame lacks {len(missing)} column(s): {', '.join(missing)}; rebuild the matrix, or train "

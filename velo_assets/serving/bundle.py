@@ -37,7 +37,7 @@ from velo_assets.modelling.guards import (
     require_columns,
     require_not_trained_on,
 )
-from velo_assets.modelling.intent import IntentModel, fit_intent
+from velo_assets.modelling.intent import INTENT_SIGNALS, IntentModel, fit_intent, trainer_keys
 from velo_assets.modelling.offsets import OffsetModel, signal_frame
 from velo_assets.modelling.races import KEYS, BoolArray, FloatArray, Races, between, priced_frame, settled_frame
 from velo_assets.modelling.softmax import Boosted
@@ -141,7 +141,7 @@ class Bundle:
         fundamental = races.softmax(self._score(matrix, races))
         columns: dict[str, FloatArray] = {"fundamental_probability": fundamental}
         if self.intent is not None:
-            columns["tie_offset"] = self.intent.predict(frame, 0)["offset"].to_numpy()
+            columns["tie_offset"] = _intent_offset(self.intent, frame)
         if self.disruption is not None:
             signals = signal_frame(frame, HYPE_SIGNALS, "disruption")
             columns["nds_offset"] = self.disruption.offset(frame, signals)[0]
@@ -485,6 +485,15 @@ def _corrections(expert: ExpertModel, wide: Any, races: Races) -> FloatArray:
     if not expert.trees_.rounds_:
         return np.zeros(races.runners)
     return expert.trees_.score(tree_matrix(wide, races, expert.relative))
+
+
+def _intent_offset(model: IntentModel, frame: pl.DataFrame) -> FloatArray:
+    """Offsets of `IntentModel.predict`, without its frame and standard errors."""
+    common, _ = model.common.offset(frame, signal_frame(frame, INTENT_SIGNALS, "intent"))
+    keys = trainer_keys(frame)
+    place = np.minimum(np.searchsorted(model.trainer_key, keys), max(len(model.trainer_key) - 1, 0))
+    known = model.trainer_key[place] == keys
+    return common * (1.0 + np.where(known, model.slope[place], 0.0)) + np.where(known, model.level[place], 0.0)
 
 
 def _warm(trees: Boosted) -> WarmTrees:

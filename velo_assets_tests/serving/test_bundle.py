@@ -66,6 +66,9 @@ def test_blend_and_experts_are_those_of_their_models(training: pl.DataFrame, bun
     )
     assert bundle.blend is not None
     assert bundle.gate is not None
+    assert bundle.intent is not None
+    offsets = bundle.intent.predict(rows, 0)["offset"]
+    assert predicted["tie_offset"].to_numpy() == pytest.approx(offsets.to_numpy())
     rows = rows.with_columns(by_model["score"])
     blended = bundle.blend.predict(rows, 0)["blend_probability"]
     assert predicted["blend_probability"].to_numpy() == pytest.approx(blended.to_numpy())
