@@ -43,62 +43,57 @@ moves as (
     from closing_odds
     inner join opening_odds on opening_odds.runner_key = closing_odds.runner_key
 ),
-targets as (
-    select race_date, race_key, runner_key, horse_key
-    from entries
-    where race_date >= cast($start as date)
-),
-runs as (
+horse_days as (
     select
         entries.horse_key,
         entries.race_date,
-        -- Any fixed day serves: the weights 2^(t/h) are only ever used in ratios.
-        case when closing_prices.market_probability is not null then pow(2, date_diff('day', date '2015-01-01', entries.race_date) / 45.0) end as weight_45d,
-        case when closing_prices.market_probability is not null then pow(2, date_diff('day', date '2015-01-01', entries.race_date) / 240.0) end as weight_240d,
-        closing_prices.market_probability,
+        pow(2, max(date_diff('day', date '2015-01-01', entries.race_date)) / 45.0) as weight_45d,
+        pow(2, max(date_diff('day', date '2015-01-01', entries.race_date)) / 240.0) as weight_240d,
         -- Against an even field, so that races of different size compare.
-        ln(closing_prices.market_probability * races.field_size) as market_strength,
-        case when closing_prices.market_probability is not null then results.won end as priced_won,
-        case
+        avg(case when results.runner_key is not null then ln(closing_prices.market_probability * races.field_size) end) as market_strength,
+        avg(case
+            when closing_prices.market_probability is null or results.runner_key is null then null
             -- A walkover beats nobody and surprises nobody.
             when races.field_size < 2 then 0.5
             when results.position is null then 0
             else (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)
-        end as rivals_beaten,
-        moves.steam
+        end) as rivals_beaten,
+        sum(case when closing_prices.market_probability is not null then results.won end) as wins,
+        sum(case when results.runner_key is not null then closing_prices.market_probability end) as market_wins,
+        avg(case when results.runner_key is not null then moves.steam end) as steam
     from entries
-    inner join results on results.runner_key = entries.runner_key
     inner join races on races.race_key = entries.race_key
+    left join results on results.runner_key = entries.runner_key
     left join closing_prices on closing_prices.runner_key = entries.runner_key
     left join moves on moves.runner_key = entries.runner_key
+    group by entries.horse_key, entries.race_date
 ),
-careers as (
+horse_windows as (
     select
-        targets.runner_key,
-        targets.race_date,
-        sum(runs.market_strength * runs.weight_45d) / sum(runs.weight_45d) as market_strength_ewma,
-        sum(runs.market_strength * runs.weight_240d) / sum(runs.weight_240d) as market_strength_ewma_240d,
-        arg_max(runs.market_strength, runs.race_date) as market_strength_last,
-        max(runs.market_strength) as market_strength_best,
-        sum((runs.rivals_beaten - 1 / (1 + exp(-runs.market_strength))) * runs.weight_240d) / sum(runs.weight_240d) as market_beaten_ewma,
+        horse_key,
+        race_date,
+        sum(market_strength * weight_45d) over career / nullif(sum(case when market_strength is not null then weight_45d end) over career, 0) as market_strength_ewma,
+        sum(market_strength * weight_240d) over career / nullif(sum(case when market_strength is not null then weight_240d end) over career, 0) as market_strength_ewma_240d,
+        last_value(market_strength ignore nulls) over career as market_strength_last,
+        max(market_strength) over career as market_strength_best,
+        sum((rivals_beaten - 1 / (1 + exp(-market_strength))) * weight_240d) over career / nullif(sum(case when market_strength is not null then weight_240d end) over career, 0) as market_beaten_ewma,
         -- Three expected wins of a horse that runs to its price: a prior, not a fit.
-        (sum(runs.priced_won) + 3) / (sum(runs.market_probability) + 3) as horse_ae,
-        arg_max(runs.steam, runs.race_date) as steam_last
-    from targets
-    inner join runs
-        on runs.horse_key = targets.horse_key and runs.race_date < targets.race_date and runs.race_date >= targets.race_date - 730
-    group by targets.runner_key, targets.race_date
+        (sum(wins) over career + 3) / (sum(market_wins) over career + 3) as horse_ae,
+        last_value(steam ignore nulls) over career as steam_last
+    from horse_days
+    window career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 )
 select
-    targets.race_date, -- day of the race [date]
-    targets.race_key, -- key of the race [key]
-    targets.runner_key, -- key of the runner [key]
-    careers.market_strength_ewma, -- time-weighted mean of the log of the closing probability times field size in past races, half-life 45 days; null without a priced run [log ratio]
-    careers.market_strength_ewma_240d, -- the same, half-life 240 days [log ratio]
-    careers.market_strength_last, -- log of the closing probability times field size in the last priced run [log ratio]
-    careers.market_strength_best, -- highest in 730 days [log ratio]
-    careers.market_beaten_ewma, -- time-weighted mean share of rivals beaten less what the price let expect, half-life 240 days [share]
-    careers.horse_ae, -- the horse's wins against the closing market's expectation in 730 days, shrunk to 1; null without a priced run [ratio]
-    careers.steam_last -- log of opening show over starting price in the last run with both; positive = backed [log ratio]
-from targets
-left join careers on careers.runner_key = targets.runner_key and careers.race_date = targets.race_date
+    entries.race_date, -- day of the race [date]
+    entries.race_key, -- key of the race [key]
+    entries.runner_key, -- key of the runner [key]
+    windows.market_strength_ewma, -- time-weighted mean of the log of the closing probability times field size in past races, half-life 45 days; null without a priced run [log ratio]
+    windows.market_strength_ewma_240d, -- the same, half-life 240 days [log ratio]
+    windows.market_strength_last, -- log of the closing probability times field size last time [log ratio]
+    windows.market_strength_best, -- highest in 730 days [log ratio]
+    windows.market_beaten_ewma, -- time-weighted mean share of rivals beaten less what the price let expect, half-life 240 days [share]
+    windows.horse_ae, -- the horse's wins against the closing market's expectation in 730 days, shrunk to 1; null without a priced run [ratio]
+    windows.steam_last -- log of opening show over starting price last time; positive = backed; null without both [log ratio]
+from entries
+left join horse_windows as windows on windows.horse_key = entries.horse_key and windows.race_date = entries.race_date
+where entries.race_date >= cast($start as date)
