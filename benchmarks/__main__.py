@@ -119,7 +119,7 @@ def _measure(names: list[str], work: Path, rows: int) -> int:
     found: dict[str, list[Figure]] = {}
     failed = False
     for name in names:
-        answer = work / f"{name}.json"
+        answer = work / f"{name}_{rows}.json"
         answer.unlink(missing_ok=True)
         command = [sys.executable, "-m", "benchmarks", name, "--rows", str(rows), "--work", str(work)]
         done = run_measured([*command, "--alone", str(answer)])
