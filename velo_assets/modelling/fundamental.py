@@ -279,7 +279,8 @@ def fit_fundamental(
         inner_later_races,
         names,
         settings.booster,
-        settings.seeds,
+        # One seed finds rounds and mix as well as several; the final trees average them all.
+        settings.seeds[:1],
     )
     late_runners = inner_races.runner_mask(inner_later_races)
     late = inner_races.subset(inner_later_races)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from velo_assets.modelling.conditional_logit import Stage, stage_probabilities, subset_stages
 from velo_assets.modelling.races import BoolArray, FloatArray, Races, race_sum
 
-MANY_RUNNERS = 200_000
+MANY_RUNNERS = 20_000
 """From here on two threads pay for their waiting on each other. The number of runners decides, never the machine, so
 that the same data and seed give the same sums in the same order."""
 

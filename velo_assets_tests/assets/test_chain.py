@@ -132,8 +132,8 @@ def test_one_year_built_alone_gives_the_same_tables(built_world: BuiltWorld) -> 
     execute(defs, built_world.instance, "refresh", Outcome(), assets=names, years=(2022, 2022))
     after = rows(built_world, 2022)
     for table, frame in before.items():
-        # Two threads add floats in either order: equal to a billionth, not to the bit.
-        assert_frame_equal(after[table], frame, check_exact=False, rel_tol=1e-9, abs_tol=1e-12)
+        # Two threads add floats in either order, and a z-score near 0 is a difference of nearly equal sums.
+        assert_frame_equal(after[table], frame, check_exact=False, rel_tol=1e-6, abs_tol=1e-6)
 
 
 def test_years_asked_for_are_planned_and_no_others(built_world: BuiltWorld) -> None:
