@@ -9,7 +9,7 @@ Sources: McFadden (1974), conditional logit; Plackett (1975) and Chapman and Sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,9 @@ from velo_assets.modelling.races import BoolArray, FloatArray, Races, race_sum
 
 CLIP_SCALES = 5.0
 """Standardised values are held within +-5 robust scales: one absurd layoff must not decide a linear score."""
+
+BLOCK_VALUES = 1 << 20
+"""Values of a design scaled at once: all columns of a day's card, a column or two of a big training set (8 MB)."""
 
 INDICATOR_RATES = (0.01, 0.99)
 """A missing-value indicator is added when the training null rate lies between these; outside it would be a constant."""
@@ -402,19 +405,32 @@ class LinearLogit:
     def design(self, matrix: NDArray[np.float32], races: Races) -> FloatArray:
         """Scaled columns and indicators, `(runners, used + indicators)`, without missing values."""
         design = np.empty((len(matrix), len(self.used_) + len(self.indicators_)))
-        for place, position in enumerate(self.used_):
-            column = (matrix[:, position].astype(np.float64) - self.centre_[place]) / self.scale_[place]
-            gap = ~np.isfinite(column)
-            column = np.clip(column, -CLIP_SCALES, CLIP_SCALES)
-            design[:, place] = fill_with_race_mean(column, gap, races) if gap.any() else column
-        for place, position in enumerate(self.indicators_, start=len(self.used_)):
-            design[:, place] = ~np.isfinite(matrix[:, position])
+        for places, columns in self._design_blocks(matrix, races):
+            design[:, places] = columns
         return design
 
     def score(self, matrix: NDArray[np.float32], races: Races) -> FloatArray:
-        """Linear score of each runner, `(runners,)`, without the offset."""
-        score: FloatArray = self.design(matrix, races) @ self.coefficients_
+        """Linear score of each runner, `(runners,)`, without the offset; the whole design is never in memory."""
+        score = np.zeros(len(matrix))
+        for places, columns in self._design_blocks(matrix, races):
+            score += columns @ self.coefficients_[places]
         return score
+
+    def _design_blocks(self, matrix: NDArray[np.float32], races: Races) -> Iterator[tuple[slice, FloatArray]]:
+        """Columns of the design, as many at once as BLOCK_VALUES allows, with their place in it."""
+        width = max(1, BLOCK_VALUES // max(len(matrix), 1))
+        for first in range(0, len(self.used_), width):
+            part = slice(first, min(first + width, len(self.used_)))
+            columns = matrix[:, self.used_[part]].astype(np.float64)
+            columns -= self.centre_[part]
+            columns /= self.scale_[part]
+            gap = ~np.isfinite(columns)
+            np.clip(columns, -CLIP_SCALES, CLIP_SCALES, out=columns)
+            yield part, fill_with_race_mean(columns, gap, races) if gap.any() else columns
+        for first in range(0, len(self.indicators_), width):
+            part = slice(first, min(first + width, len(self.indicators_)))
+            place = slice(len(self.used_) + part.start, len(self.used_) + part.stop)
+            yield place, (~np.isfinite(matrix[:, self.indicators_[part]])).astype(np.float64)
 
     def score_standard_error(self, matrix: NDArray[np.float32], races: Races) -> FloatArray:
         """Standard error of the score relative to its race's mean score, `(runners,)`.
@@ -464,17 +480,17 @@ def fill_with_race_mean(column: FloatArray, gap: BoolArray, races: Races) -> Flo
     """Replace missing values by the mean of the race's known ones, 0 where the whole race is missing.
 
     Args:
-        column: `(runners,)` values.
-        gap: `(runners,)` where they are missing.
+        column: `(runners,)` or `(runners, columns)` values.
+        gap: where they are missing, of the same shape.
         races: the runners' races.
 
     Returns:
-        `(runners,)` without missing values.
+        The same shape without missing values.
     """
     known = np.where(gap, 0.0, column)
     count = race_sum((~gap).astype(np.float64), races.race_starts)
     mean = race_sum(known, races.race_starts) / np.maximum(count, 1.0)
-    filled: FloatArray = np.where(gap, np.repeat(mean, races.field_size), known)
+    filled: FloatArray = np.where(gap, np.repeat(mean, races.field_size, axis=0), known)
     return filled
 
 

@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from velo_assets.modelling.blend import MIN_BLEND_RACES, BlendModel, fit_blend
 from velo_assets.modelling.calibration import RaceCalibration, fit_race_calibration
-from velo_assets.modelling.conditional_logit import CLIP_SCALES, LinearLogit
 from velo_assets.modelling.disruption import HYPE_SIGNALS, MODULES, fit_disruption
 from velo_assets.modelling.experts import (
     ExpertModel,
@@ -48,7 +46,6 @@ from velo_assets.modelling.races import (
     Races,
     between,
     priced_frame,
-    race_sum,
     settled_frame,
 )
 from velo_assets.modelling.softmax import Boosted
@@ -172,7 +169,7 @@ class Bundle:
         if for_trees:
             score += for_trees * model.trees_.score(tree_matrix(matrix, races, model.relative))
         if for_linear:
-            score += for_linear * _linear_score(model.linear_, matrix, races)
+            score += for_linear * model.linear_.score(matrix, races)
         return score
 
     def _priced(
@@ -496,18 +493,6 @@ def _corrections(expert: ExpertModel, wide: Any, races: Races) -> FloatArray:
     if not expert.trees_.rounds_:
         return np.zeros(races.runners)
     return expert.trees_.score(tree_matrix(wide, races, expert.relative))
-
-
-def _linear_score(linear: LinearLogit, matrix: NDArray[np.float32], races: Races) -> FloatArray:
-    """`LinearLogit.score` on all columns at once: for the few runners of a card the loop over columns is the cost."""
-    columns = (matrix[:, list(linear.used_)].astype(np.float64) - linear.centre_) / linear.scale_
-    gap = ~np.isfinite(columns)
-    columns = np.where(gap, 0.0, np.clip(columns, -CLIP_SCALES, CLIP_SCALES))
-    mean = race_sum(columns, races.race_starts) / np.maximum(race_sum(1.0 - gap, races.race_starts), 1.0)
-    filled = np.where(gap, np.repeat(mean, races.field_size, axis=0), columns)
-    missing = ~np.isfinite(matrix[:, list(linear.indicators_)])
-    score: FloatArray = np.column_stack((filled, missing)) @ linear.coefficients_
-    return score
 
 
 def _intent_offset(model: IntentModel, frame: pl.DataFrame) -> FloatArray:
