@@ -72,12 +72,7 @@ def land(
     root = _data_root()
     with _plain_errors():
         if forget:
-            from velo_assets.ingestion.landing import forget as forget_file
-            from velo_assets.warehouse.connection import Warehouse
-
-            with Warehouse(root.warehouse).connect("velo land --forget") as connection:
-                forget_file(root, connection, forget)
-            typer.echo(f"Forgot {forget}. `velo run` refreshes the years it touched.")
+            _forget(root, forget)
             return
         from velo_assets.automation.instance import velo_instance
         from velo_assets.automation.runner import Outcome, execute
@@ -205,7 +200,7 @@ def analyze() -> None:
     with _plain_errors():
         write_catalogue(root.reports / "feature_catalogue.html", root.reports / "feature_catalogue.md")
         with Warehouse(root.warehouse).connect("velo analyze") as connection:
-            write_quality_page(connection, root.reports / "data_quality.html")
+            write_quality_page(connection, root, root.reports / "data_quality.html")
     for name in ("feature_catalogue.html", "feature_catalogue.md", "data_quality.html"):
         typer.echo(root.reports / name)
 
@@ -270,6 +265,27 @@ def restore(source: Annotated[Path, typer.Argument(help="A folder made by `velo 
     with _plain_errors():
         for name in put_back(_data_root(), source):
             typer.echo(f"restored {name}")
+
+
+def _forget(root: DataRoot, file: str) -> None:
+    from velo_assets.automation.instance import velo_instance
+    from velo_assets.automation.runner import report_forgotten
+    from velo_assets.ingestion.landing import forget
+    from velo_assets.warehouse.connection import Warehouse
+
+    with Warehouse(root.warehouse).connect("velo land --forget") as connection:
+        summary = forget(root, connection, file)
+    with velo_instance(root) as instance:
+        report_forgotten(instance, file, summary)
+    typer.echo(f"Forgot {file}.")
+    if not summary.years_touched:
+        typer.echo("No year is touched: its races came again in other files.")
+        return
+    years = ", ".join(map(str, summary.years_touched))
+    last = max(summary.last_year or 0, *summary.years_touched)
+    typer.echo(f"Years touched: {years}. `velo run` refreshes {summary.years_touched[0]} to {last}.")
+    if (root.path / file).exists():
+        typer.echo(f"{file} is still in its folder: the next landing takes it again, so move it away first.")
 
 
 def _run_chain(root: DataRoot, *, to: str, years: tuple[int, int] | None) -> None:

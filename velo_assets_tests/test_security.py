@@ -190,7 +190,7 @@ def test_a_horse_called_script_is_text_on_the_quality_page(tmp_path: Path) -> No
         land(root, connection)
         for table in ("core/races", "core/entries", "core/results", "core/prices"):
             build_table(connection, table, date(2015, 1, 1), date(2016, 12, 31))
-        write_quality_page(connection, root.reports / "quality.html")
+        write_quality_page(connection, root, root.reports / "quality.html")
     assert_escaped((root.reports / "quality.html").read_text(encoding="utf-8"))
 
 

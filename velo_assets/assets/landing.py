@@ -41,12 +41,14 @@ def landing(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Land every new or changed file once, by content."""
     from velo_assets.ingestion.landing import land
+    from velo_assets.ingestion.quality import write_landing_page
     from velo_assets.simulation.marker import data_kind
 
     root = data_root.root()
     source = data_kind(root.raceform)
     with warehouse.get_connection() as connection:
         summary = land(root, connection)
+        page = write_landing_page(connection, root, summary)
         described = {kind: _describe(connection, kind) for kind in DESCRIPTIONS}
     for file in summary.refused:
         context.log.warning(f"refused {file.file}: {file.error}")
@@ -63,6 +65,8 @@ def landing(
                 "rows_landed": sum(file.rows for file in files),
                 "rows_rejected": sum(file.rejected_rows for file in files),
                 "years_touched": list(summary.years_touched),
+                "last_year": summary.last_year,
+                **({"quality_page": dg.MetadataValue.path(str(page))} if page else {}),
             },
         )
 

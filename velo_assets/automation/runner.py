@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -16,6 +17,9 @@ from velo_assets.partitions import range_tags
 from velo_assets.settings import LAYERS, DataRoot
 from velo_assets.warehouse.builds import WHOLE, Node, stale, stored_fingerprints
 from velo_assets.warehouse.connection import Warehouse
+
+if TYPE_CHECKING:
+    from velo_assets.ingestion.landing import LandingSummary
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,27 @@ def run_chain(
         outcome.years = (first, last)
     execute(defs, instance, "refresh", outcome, assets=todo.assets, years=outcome.years)
     return outcome
+
+
+def report_forgotten(instance: dg.DagsterInstance, file: str, summary: LandingSummary) -> None:
+    """Record in Dagster what a forgotten file touched, so that the `landed_years` sensor refreshes those years.
+
+    Args:
+        instance: where it is recorded.
+        file: the forgotten file.
+        summary: what forgetting it touched.
+    """
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            asset_key=dg.AssetKey(["landing", "raceform"]),
+            description=f"Forgot {file}.",
+            metadata={
+                "forgotten": file,
+                "years_touched": list(summary.years_touched),
+                "last_year": summary.last_year,
+            },
+        )
+    )
 
 
 def execute(

@@ -45,12 +45,12 @@ def new_files(context: dg.SensorEvaluationContext, data_root: DataRootResource) 
 @dg.sensor(
     job=refresh,
     minimum_interval_seconds=30,
-    description="Files have landed: refresh from the earliest year they touch to the latest.",
+    description="Files have landed or were forgotten: refresh from the earliest year they touch to the latest of all.",
 )
 def landed_years(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Ask for one refresh for all landings since the last look."""
     seen = int(context.cursor or 0)
-    latest, years = seen, set[int]()
+    latest, years, last_year = seen, set[int](), 0
     for key in LANDING_KEYS:
         for record in context.instance.fetch_materializations(key, limit=20).records:
             if record.storage_id <= seen:
@@ -60,11 +60,13 @@ def landed_years(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
             run = context.instance.get_run_by_id(record.run_id)
             if run is None or PROCESS_TAG not in run.tags:
                 years |= set(_metadata(record, "years_touched") or [])
+                last_year = max(last_year, _metadata(record, "last_year") or 0)
     if not years:
         return dg.SensorResult(
             skip_reason=dg.SkipReason("Nothing landed that a refresh would need."), cursor=str(latest)
         )
-    request = dg.RunRequest(run_key=f"refresh-{latest}", tags=range_tags(min(years), max(years)))
+    # Later years look back on the touched ones.
+    request = dg.RunRequest(run_key=f"refresh-{latest}", tags=range_tags(min(years), max(last_year, *years)))
     return dg.SensorResult(run_requests=[request], cursor=str(latest))
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -112,11 +112,13 @@ class LandingSummary:
 
     Attributes:
         files: every input file with its outcome.
-        years_touched: years whose content changed; exactly these (and what follows from them) need a refresh.
+        years_touched: years whose content changed; these, and the years after them, need a refresh.
+        last_year: latest year that has landed content; None when there is none.
     """
 
     files: tuple[LandedFile, ...] = ()
-    years_touched: tuple[int, ...] = field(default=())
+    years_touched: tuple[int, ...] = ()
+    last_year: int | None = None
 
     @property
     def landed(self) -> tuple[LandedFile, ...]:
@@ -185,7 +187,7 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
             views_behind |= kind != "sectionals" and files[-1].outcome == "landed"
     _retire_covered(root, connection)
     _refresh_views(root, connection)
-    return LandingSummary(tuple(files), manifest.touched_years(before, manifest.year_fingerprints(connection)))
+    return _summary(files, before, manifest.year_fingerprints(connection))
 
 
 def forget(root: DataRoot, connection: duckdb.DuckDBPyConnection, file: str | Path) -> LandingSummary:
@@ -219,7 +221,11 @@ def forget(root: DataRoot, connection: duckdb.DuckDBPyConnection, file: str | Pa
         raise
     _refresh_views(root, connection)
     _remove_orphans(root, connection)
-    return LandingSummary((), manifest.touched_years(before, manifest.year_fingerprints(connection)))
+    return _summary((), before, manifest.year_fingerprints(connection))
+
+
+def _summary(files: Sequence[LandedFile], before: dict[int, str], after: dict[int, str]) -> LandingSummary:
+    return LandingSummary(tuple(files), manifest.touched_years(before, after), max(after, default=None))
 
 
 def create_views(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:

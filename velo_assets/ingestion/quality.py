@@ -1,13 +1,12 @@
-"""The data quality page of a landing, and the counts behind the asset checks on landed data.
+"""Data quality pages: one per landing that brings something new, one of everything on request; and counts for checks.
 
-Here: null rates, distinct counts, ranges and odd values per column and year; rejects per reason; identity collisions.
+Here: blank rates, distinct counts, ranges and odd values per column and year; rejects per reason; identity collisions.
 Not here: what is rejected and why (rejects.py, raceform.py), or any judgement on a ceiling (velo_assets/checks).
 """
 
 from __future__ import annotations
 
-import base64
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,32 +15,43 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import polars as pl
 
-from velo_assets.ingestion.layouts import LANDED_COLUMNS
+from velo_assets.ingestion import manifest
 from velo_assets.ingestion.rejects import REASONS
 from velo_assets.ingestion.sql_text import literal, quoted
+from velo_assets.settings import DataRoot
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from velo_assets.ingestion.landing import LandingSummary
 
 TYPED_TABLES = ("races", "entries", "results", "prices")
 """Tables of core whose typed columns are profiled."""
 
-_RARE_VALUES = 8
-"""Rarest values shown per column: typing errors live there."""
+_ODD_VALUES = 4
+"""Odd values shown per column and year: typing errors live there."""
 
 _MANY_VALUES = 400
 """Columns with more distinct values than this are names or measures; their rarest values say nothing."""
 
+_MOSTLY = 0.9
+"""A column is one of numbers when this share of its known values are: its range is then numeric, the others are odd."""
+
+_BLANK = "(value is null or trim(value) in ('', '-', '–', '—'))"
+
+_PROVENANCE = ("source_file", "sequence", "row_hash", "line_number", "race_year", "race_key", "horse_key", "runner_key")
+"""Columns that landing adds; they are ours and can't be odd."""
+
 _TEMPLATE = "quality.html.j2"
 
-_TYPED_PROFILE: dict[str, pl.DataType] = {
+_PROFILE: dict[str, pl.DataType] = {
     "column": pl.String(),
     "year": pl.Int64(),
+    "rows": pl.Int64(),
     "null_rate": pl.Float64(),
     "distinct_count": pl.Int64(),
     "low": pl.String(),
-    "median": pl.String(),
     "high": pl.String(),
+    "odd_values": pl.String(),
+    "rejected_fields": pl.Int64(),
 }
 
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE")
@@ -136,159 +146,135 @@ def rejects_per_reason(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return {str(reason): int(count) for reason, count in rows}
 
 
-def raw_profile(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """Raw text columns of landing.raceform per year.
+def landed_profile(connection: duckdb.DuckDBPyConnection, root: Path, kind: str, parts: Sequence[str]) -> pl.DataFrame:
+    """Columns of landed files as they came, per year.
 
-    Returns:
-        column, year, rows, null_rate (blank or dash), distinct_count (approximate), rejected_fields.
-    """
-    select = ", ".join(
-        f"avg(({quoted(name)} is null or {quoted(name)} in ('-', '–', '—'))::integer) as {quoted('null ' + name)}, "
-        f"approx_count_distinct({quoted(name)}) as {quoted('distinct ' + name)}"
-        for name in LANDED_COLUMNS
-    )
-    rows = connection.sql(
-        f"select race_year as year, count(*) as rows, {select} from landing.raceform group by race_year order by 1"
-    ).pl()
-    counts = {
-        (str(reason).removeprefix("unreadable_"), int(year)): int(count)
-        for reason, year, count in connection.execute(
-            """select reason, try_cast(left(raw_text, 4) as integer) as year, count(*) from landing.rejects
-               where reason like 'unreadable_%' and year is not null group by all"""
-        ).fetchall()
-    }
-    return pl.DataFrame(
-        [
-            {
-                "column": name,
-                "year": int(row["year"]),
-                "rows": int(row["rows"]),
-                "null_rate": row["null " + name],
-                "distinct_count": int(row["distinct " + name]),
-                "rejected_fields": counts.get((name, int(row["year"])), 0),
-            }
-            for name in LANDED_COLUMNS
-            for row in rows.iter_rows(named=True)
-        ],
-        schema={
-            "column": pl.String(),
-            "year": pl.Int64(),
-            "rows": pl.Int64(),
-            "null_rate": pl.Float64(),
-            "distinct_count": pl.Int64(),
-            "rejected_fields": pl.Int64(),
-        },
-    )
-
-
-def typed_profile(connection: duckdb.DuckDBPyConnection, table: str) -> pl.DataFrame:
-    """Typed columns of one core table per year.
+    One grouping per column and year does it all: distinct values are few where values repeat, and exact counts of them
+    cost no more than estimates would.
 
     Args:
         connection: warehouse.
-        table: table of core.
+        root: data root that the parts are relative to.
+        kind: raceform, racecards, sectionals, betfair_sp or streams.
+        parts: Parquet files of one kind below the landing folder.
 
     Returns:
-        column ('entries.weight_lb'), year, null_rate, distinct_count, low, median, high (text; null for words).
+        column, year (null in files without dates), rows, null_rate (null, blank or a dash), distinct_count, low and
+        high (numeric where nearly all values are numbers), odd_values (not numbers among numbers, else the rarest),
+        rejected_fields (0 until counted).
     """
+    files = ", ".join(literal(root / part) for part in parts)
+    relation = f"read_parquet([{files}], union_by_name=true, hive_partitioning=false)"
+    described = [(str(row[0]), str(row[1])) for row in connection.execute(f"describe from {relation}").fetchall()]
+    year = "year(race_date)" if "race_date" in dict(described) else "null::bigint"
+    lines: list[dict[str, Any]] = []
+    for name, _ in described:
+        if name in _PROVENANCE or (kind == "raceform" and name in ("race_date", "reason")):
+            continue
+        seen = (
+            f"select {year} as year, {quoted(name)}::varchar as value, count(*) as rows, {_BLANK} as blank, "
+            f"try_cast(value as double) as number from {relation} group by all"
+        )
+        profiled = connection.execute(
+            f"""select year, sum(rows)::bigint, coalesce(sum(rows) filter (blank), 0) / sum(rows),
+                       count(*) filter (not blank),
+                       coalesce(sum(rows) filter (not blank and number is not null), 0)
+                           >= {_MOSTLY} * sum(rows) filter (not blank),
+                       min(number) filter (not blank), max(number) filter (not blank),
+                       left(min(value) filter (not blank), 40), left(max(value) filter (not blank), 40)
+                from ({seen}) group by year order by year"""
+        ).fetchall()
+        odd = _odd_values(connection, seen, profiled)
+        for at, rows, blank, distinct, numeric, low, high, first, last in profiled:
+            lines.append(
+                {
+                    "column": name,
+                    "year": at,
+                    "rows": rows,
+                    "null_rate": float(blank),
+                    "distinct_count": distinct,
+                    "low": f"{low:g}" if numeric else first,
+                    "high": f"{high:g}" if numeric else last,
+                    "odd_values": odd.get(at, ""),
+                    "rejected_fields": 0,
+                }
+            )
+    return pl.DataFrame(lines, schema=_PROFILE)
+
+
+def _odd_values(
+    connection: duckdb.DuckDBPyConnection, seen: str, profiled: Sequence[tuple[Any, ...]]
+) -> dict[int | None, str]:
+    """Values per year that are no number where nearly all are, else the rarest of a column with few distinct ones."""
+    numeric = [line[0] for line in profiled if line[4]]
+    few = [line[0] for line in profiled if not line[4] and 1 < line[3] <= _MANY_VALUES]
+    if not numeric and not few:
+        return {}
+    among_numbers, rare = (
+        " or ".join(["false", *("year is null" if year is None else f"year = {year}" for year in years)])
+        for years in (numeric, few)
+    )
+    rows = connection.execute(
+        f"""select year, left(value, 40), rows from ({seen})
+            where not blank and (({rare}) or (number is null and ({among_numbers})))
+            qualify row_number() over (partition by year order by rows, value) <= {_ODD_VALUES} order by 1, 3, 2"""
+    ).fetchall()
+    found: dict[int | None, list[str]] = {}
+    for year, value, count in rows:
+        found.setdefault(year, []).append(f"{value} ({count:,})")
+    return {year: ", ".join(words) for year, words in found.items()}
+
+
+def typed_profile(connection: duckdb.DuckDBPyConnection, table: str) -> pl.DataFrame:
+    """Typed columns of one core table per year, as `landed_profile` gives them; low and high are null for words."""
     described = connection.execute(f"describe core.{quoted(table)}").fetchall()
     frames = []
     for name, kind in ((str(row[0]), str(row[1])) for row in described):
         if name.endswith("_key") or name in {"race_date", "source_file", "source", "comment"}:
             continue
-        number = kind in _NUMBERS
         spread = (
-            f"round(min({quoted(name)}), 3)::varchar, round(median({quoted(name)}), 3)::varchar, "
-            f"round(max({quoted(name)}), 3)::varchar"
-            if number
-            else "null::varchar, null::varchar, null::varchar"
+            f"round(min({quoted(name)}), 3)::varchar as low, round(max({quoted(name)}), 3)::varchar as high"
+            if kind in _NUMBERS
+            else "null::varchar as low, null::varchar as high"
         )
         frames.append(
-            f"""select {literal(f"{table}.{name}")} as "column", year(race_date) as year,
+            f"""select {literal(name)} as "column", year(race_date) as year, count(*) as rows,
                        avg(({quoted(name)} is null)::integer) as null_rate,
-                       approx_count_distinct({quoted(name)}) as distinct_count, {spread}
+                       approx_count_distinct({quoted(name)}) as distinct_count, {spread}, '' as odd_values,
+                       0 as rejected_fields
                 from core.{quoted(table)} group by all"""
         )
     query = " union all ".join(frames)
     frame = connection.sql(f'select * from ({query}) order by "column", year').pl()
-    return pl.DataFrame(frame.rows(), schema=_TYPED_PROFILE, orient="row")
+    return pl.DataFrame(frame.rows(), schema=_PROFILE, orient="row")
 
 
-def rare_values(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """The rarest raw values of every column that has few distinct ones: where typing errors show.
-
-    Returns:
-        column -> 'value (count), ...'.
-    """
-    found = {}
-    for name in LANDED_COLUMNS:
-        rows = connection.execute(
-            f"""select value, rows, count(*) over () from (
-                    select {quoted(name)} as value, count(*) as rows from landing.raceform
-                    where {quoted(name)} is not null group by all)
-                order by rows, value limit {_RARE_VALUES}"""
-        ).fetchall()
-        if rows and rows[0][2] <= _MANY_VALUES:
-            found[name] = ", ".join(f"{str(value)[:40]} ({count})" for value, count, _ in rows)
-    return found
-
-
-def write_quality_page(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
+def write_quality_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, path: Path) -> dict[str, Any]:
     """Write the quality page of everything that is landed and built.
 
     Args:
         connection: warehouse with landing views, core tables and the raceform macros.
-        path: the HTML file; self-contained, pictures embedded.
+        root: the data root.
+        path: the HTML file; self-contained.
 
     Returns:
-        Numbers for metadata: files, rows, rejected rows and fields, rejects per reason, collisions by name, the
-        largest null rate of a column that has values at all.
+        Numbers for metadata: files, rows, rejected rows and fields, rejects per reason, collisions by name.
     """
-    import jinja2
-
-    raw = raw_profile(connection)
-    typed = [typed_profile(connection, table) for table in TYPED_TABLES]
-    rare = rare_values(connection)
+    files = connection.sql(f"select {_FILE_COLUMNS} from landing.manifest order by kind, file, sequence").pl()
+    parts = {kind: manifest.live_parts(connection, kind) for kind in manifest.KINDS}
     collisions = identity_collisions(connection)
     reasons = rejects_per_reason(connection)
-    files = connection.sql(
-        """select file, kind, layout, status, rows, rejected_rows, rejected_fields, first_date, last_date, landed_at,
-                  error from landing.manifest order by kind, file, sequence"""
-    ).pl()
-    samples = connection.execute(
-        """select file, line_number, severity, reason, detail, left(raw_text, 200) from landing.rejects
-           qualify row_number() over (partition by reason order by file, line_number) <= 5 order by reason, file, 2"""
-    ).fetchall()
-    pictures = [("Raw columns: share of blank values per year", _heat_map(raw))]
-    pictures += [
-        (f"core.{table}: share of nulls per year", _heat_map(frame))
-        for table, frame in zip(TYPED_TABLES, typed, strict=True)
-    ]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("velo_assets", "reports/templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    page = environment.get_template(_TEMPLATE).render(
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        files=files.to_dicts(),
-        reasons=[
-            (reason, count, REASONS.get(reason, "see the reader of this kind")) for reason, count in reasons.items()
-        ],
-        samples=samples,
-        collisions=collisions,
-        pictures=[(title, picture) for title, picture in pictures if picture],
-        raw=_by_column(raw, rare),
-        typed=[row for frame in typed for row in frame.to_dicts()],
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    typed = [(f"core.{table}", typed_profile(connection, table)) for table in TYPED_TABLES]
+    _write_page(
+        connection, root, path, "Everything that has landed, as it stands in the warehouse.", files, parts,
+        rejects="landing.rejects join landing.manifest using (file, sha256) where manifest.status = 'live'",
+        collisions=collisions, typed=typed,
+    )  # fmt: skip
+    live = files.filter(pl.col("status") == "live")
     return {
-        "files": files.filter(pl.col("status") == "live").height,
+        "files": live.height,
         "refused_files": files.filter(pl.col("status") == "refused").height,
-        "rows": int(files.filter(pl.col("status") == "live")["rows"].sum()),
+        "rows": int(live["rows"].sum()),
         "rejected_rows": int(files["rejected_rows"].sum()),
         "rejected_fields": int(files["rejected_fields"].sum()),
         "rejects": reasons,
@@ -296,46 +282,103 @@ def write_quality_page(connection: duckdb.DuckDBPyConnection, path: Path) -> dic
     }
 
 
-def _by_column(raw: pl.DataFrame, rare: dict[str, str]) -> list[dict[str, Any]]:
-    """One line per raw column: over all years, and the years in which it stands out."""
-    if raw.is_empty():
-        return []
-    lines = []
-    for (name,), frame in raw.group_by(["column"], maintain_order=True):
-        worst = frame.sort("null_rate", descending=True).row(0, named=True)
-        rows = int(frame["rows"].sum())
-        blank = float((frame["null_rate"] * frame["rows"]).sum())
-        lines.append(
-            {
-                "column": name,
-                "null_rate": blank / rows,
-                "worst_year": worst["year"],
-                "worst_null_rate": worst["null_rate"],
-                "distinct_count": frame["distinct_count"].max(),
-                "rejected_fields": int(frame["rejected_fields"].sum()),
-                "rare_values": rare.get(str(name), ""),
-            }
-        )
-    return lines
+def write_landing_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, summary: LandingSummary) -> Path | None:
+    """Write the quality page of one landing: the files that landed now and nothing else, so that history costs nothing.
+
+    Args:
+        connection: warehouse after the landing.
+        root: the data root.
+        summary: what the landing did.
+
+    Returns:
+        `reports/landings/landing_<number>.html`, by the place of its last file in landing order; None when nothing
+        landed.
+    """
+    names = [file.file for file in summary.landed]
+    if not names:
+        return None
+    connection.register("landed_now", pl.DataFrame({"file": names}))
+    connection.execute(
+        "create or replace temp table landing_page_files as select * from landing.manifest "
+        "where file in (select file from landed_now) "
+        "qualify row_number() over (partition by file order by sequence desc) = 1"
+    )
+    connection.unregister("landed_now")
+    parts: dict[str, list[str]] = {}
+    for kind, part in connection.execute(
+        "select kind, unnest(parquet) as part from landing_page_files order by sequence, part"
+    ).fetchall():
+        parts.setdefault(str(kind), []).append(str(part))
+    files = connection.sql(f"select {_FILE_COLUMNS}, sequence from landing_page_files order by sequence").pl()
+    page = _write_page(
+        connection, root, root.reports / "landings" / f"landing_{files['sequence'].max():06d}.html",
+        f"What landed in this run: {files.height} files, {files['rows'].sum():,} rows.", files, parts,
+        rejects="landing.rejects join landing_page_files using (file, sha256) where true",
+    )  # fmt: skip
+    connection.execute("drop table landing_page_files")
+    return page
 
 
-def _heat_map(frame: pl.DataFrame) -> str:
-    """Null rate of columns by year as a PNG in base64; empty when there is nothing to draw."""
-    if frame.is_empty():
-        return ""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+_FILE_COLUMNS = "file, kind, layout, status, rows, rejected_rows, rejected_fields, first_date, last_date, error"
 
-    wide = frame.pivot(on="year", index="column", values="null_rate", sort_columns=True)
-    columns, years = wide["column"].to_list(), wide.columns[1:]
-    figure: Figure = Figure(figsize=(max(6.0, 1.8 + 0.55 * len(years)), 1.2 + 0.2 * len(columns)), dpi=90)
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    image = axes.imshow(wide.drop("column").to_numpy(), aspect="auto", cmap="viridis_r", vmin=0, vmax=1)
-    axes.set_xticks(range(len(years)), years, rotation=45, fontsize=7)
-    axes.set_yticks(range(len(columns)), columns, fontsize=7)
-    figure.colorbar(image, ax=axes, label="share null")
-    figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+def _write_page(
+    connection: duckdb.DuckDBPyConnection,
+    root: DataRoot,
+    path: Path,
+    about: str,
+    files: pl.DataFrame,
+    parts: dict[str, list[str]],
+    *,
+    rejects: str,
+    collisions: Sequence[Collision] = (),
+    typed: Sequence[tuple[str, pl.DataFrame]] = (),
+) -> Path:
+    from velo_assets.reports.pages import banners, render_page, write_page
+    from velo_assets.simulation.marker import data_kind
+
+    landed = [
+        (f"landing.{kind}", _with_rejects(connection, rejects, landed_profile(connection, root.path, kind, names)))
+        for kind, names in parts.items()
+        if names
+    ]
+    reasons = connection.execute(
+        f"select reason, count(*) from {rejects} group by reason order by 2 desc, 1"
+    ).fetchall()
+    samples = connection.execute(
+        f"""select file, line_number, severity, reason, detail, left(raw_text, 200) from {rejects}
+            qualify row_number() over (partition by reason order by file, line_number) <= 5 order by reason, file, 2"""
+    ).fetchall()
+    page = render_page(
+        _TEMPLATE,
+        banners=banners(simulated=data_kind(root.raceform) == "simulated", closing_price=False),
+        facts=f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        about=about,
+        files=files.to_dicts(),
+        reasons=[(reason, n, REASONS.get(reason, "see the reader of this kind")) for reason, n in reasons],
+        samples=samples,
+        collisions=collisions,
+        profiles=[(name, *_heat(frame), frame.to_dicts()) for name, frame in [*landed, *typed] if frame.height],
+    )
+    return write_page(path, page)
+
+
+def _with_rejects(connection: duckdb.DuckDBPyConnection, rejects: str, profile: pl.DataFrame) -> pl.DataFrame:
+    """Count the fields that could not be read, per column and year."""
+    counted = connection.sql(
+        f"""select substr(reason, 12) as "column", try_cast(left(raw_text, 4) as bigint) as year, count(*) as unreadable
+            from {rejects} and reason like 'unreadable_%' group by all"""
+    ).pl()
+    return (
+        profile.join(counted, on=["column", "year"], how="left", maintain_order="left")
+        .with_columns(rejected_fields=pl.col("unreadable").fill_null(0))
+        .drop("unreadable")
+    )
+
+
+def _heat(frame: pl.DataFrame) -> tuple[list[int | None], list[tuple[str, list[float | None]]]]:
+    """Years, and per column its share of blanks in each of them."""
+    years = sorted(frame["year"].unique().to_list(), key=lambda year: year or 0)
+    shares = {(line["column"], line["year"]): line["null_rate"] for line in frame.iter_rows(named=True)}
+    columns = frame["column"].unique(maintain_order=True).to_list()
+    return years, [(name, [shares.get((name, year)) for year in years]) for name in columns]

@@ -104,17 +104,20 @@ def stale(
         nodes: all assets, dependencies before dependants.
         stored: recorded fingerprints.
         landed: fingerprint of the landed files per year.
-        years: years that have data.
+        years: years that have data; years built earlier whose files are gone are looked at too.
 
     Returns:
         Asset name to the years out of date, (WHOLE,) for unpartitioned ones; up-to-date assets are absent.
     """
+    years = set(years)
     expected: Fingerprints = {}
     out: dict[str, tuple[int, ...]] = {}
     for node in nodes:
         if node.is_landing:
             continue
-        wanted = tuple(sorted(years)) if node.is_yearly else (WHOLE,)
+        # A year whose files were forgotten has to be emptied, until it is recorded as built from nothing.
+        built = {year for name, year in stored if name == node.name and year != WHOLE}
+        wanted = tuple(sorted({*years, *built})) if node.is_yearly else (WHOLE,)
         for year in wanted:
             expected[node.name, year] = _fingerprint(node, year, expected, landed)
         behind = tuple(year for year in wanted if stored.get((node.name, year)) != expected[node.name, year])
@@ -124,6 +127,9 @@ def stale(
 
 
 def _fingerprint(node: Node, year: int, known: Mapping[tuple[str, int], str], landed: Mapping[int, str]) -> str:
+    if year != WHOLE and year not in landed:
+        # Without files a year is empty, whatever the code and the years before it.
+        return hashlib.sha256(f"{node.name} {year} without files".encode()).hexdigest()
     parts = [node.name, node.code_version, str(year)]
     for dependency in sorted(node.dependencies):
         if dependency.startswith("landing/"):

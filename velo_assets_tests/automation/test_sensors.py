@@ -12,8 +12,11 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from velo_assets.automation import sensors
 from velo_assets.automation.instance import PROCESS_TAG, process_tag
+from velo_assets.automation.runner import report_forgotten
 from velo_assets.automation.schedules import nightly_schedule
 from velo_assets.definitions import defs
+from velo_assets.ingestion.landing import LandingSummary
+from velo_assets.partitions import range_tags
 from velo_assets.resources.data import DataRootResource
 
 RESULTS = dg.AssetKey(["landing", "raceform"])
@@ -78,6 +81,9 @@ def test_landed_years_are_refreshed_once(instance: dg.DagsterInstance) -> None:
     tags = first.run_requests[0].tags
     assert (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]) == ("2021", "2023")
     assert look(sensors.landed_years, instance, cursor=first.cursor).run_requests == []
+    report_forgotten(instance, "raceform/2019.csv", LandingSummary((), (2019,), 2024))
+    forgotten = look(sensors.landed_years, instance, cursor=first.cursor)
+    assert forgotten.run_requests[0].tags == range_tags(2019, 2024)
 
 
 def test_what_velo_run_landed_it_refreshes_itself(instance: dg.DagsterInstance) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from velo_assets.ingestion import manifest
 from velo_assets.ingestion.landing import land
 from velo_assets.ingestion.quality import (
     identity_collisions,
-    rare_values,
-    raw_profile,
+    landed_profile,
     rejects_per_reason,
     typed_profile,
+    write_landing_page,
     write_quality_page,
 )
 from velo_assets.racing.macros import register
@@ -25,8 +26,12 @@ from velo_assets_tests.ingestion.raceform_rows import beaten, csv_text, row
 
 
 @pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    root = DataRoot(tmp_path_factory.mktemp("root"))
+def root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
+    return DataRoot(tmp_path_factory.mktemp("root"))
+
+
+@pytest.fixture(scope="module")
+def warehouse(root: DataRoot) -> Iterator[duckdb.DuckDBPyConnection]:
     root.raceform.mkdir()
     rows = [
         row(trainer="David O'Meara"),
@@ -63,29 +68,32 @@ def test_collisions_are_counted_and_shown(warehouse: duckdb.DuckDBPyConnection) 
     assert found["trainer_labels_of_one_key"].examples == ("David O'Meara / David Omeara",)
 
 
-def test_profile_of_raw_columns(warehouse: duckdb.DuckDBPyConnection) -> None:
-    profile = raw_profile(warehouse)
+def test_profile_of_landed_columns(warehouse: duckdb.DuckDBPyConnection, root: DataRoot) -> None:
+    profile = landed_profile(warehouse, root.path, "raceform", manifest.live_parts(warehouse, "raceform"))
     lines = {(line["column"], line["year"]): line for line in profile.to_dicts()}
     assert lines["owner", 2016]["null_rate"] == pytest.approx(1 / 3)
     assert lines["ts", 2015]["null_rate"] == 1.0
     assert lines["dec", 2015]["null_rate"] == 1.0
-    assert lines["sp", 2015]["rejected_fields"] == 1
     assert lines["horse", 2015]["rows"] == 2
+    assert lines["horse", 2016]["distinct_count"] == 2
+    assert (lines["age", 2016]["low"], lines["age", 2016]["high"]) == ("9", "10")
+    assert lines["pos", 2016]["odd_values"] == ""
+    assert lines["sp", 2015]["odd_values"].startswith("<script>alert(1)</script> (1), ")
+    assert "race_date" not in profile["column"]
+    assert "runner_key" not in profile["column"]
 
 
 def test_profile_of_typed_columns_gives_ranges(warehouse: duckdb.DuckDBPyConnection) -> None:
     profile = typed_profile(warehouse, "entries")
     (ages,) = profile.filter(column="entries.age_years", year=2016).to_dicts()
-    assert (ages["low"], ages["median"], ages["high"], ages["null_rate"]) == ("9", "10.0", "10", 0.0)
+    assert (ages["low"], ages["high"], ages["null_rate"]) == ("9", "10", 0.0)
 
 
-def test_rare_values_show_typing_errors(warehouse: duckdb.DuckDBPyConnection) -> None:
-    assert rare_values(warehouse)["pos"] == "2 (1), 5 (1), 1 (3)"
-
-
-def test_page_is_escaped_self_contained_and_counted(warehouse: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+def test_page_is_escaped_self_contained_and_counted(
+    warehouse: duckdb.DuckDBPyConnection, root: DataRoot, tmp_path: Path
+) -> None:
     path = tmp_path / "reports" / "quality.html"
-    numbers = write_quality_page(warehouse, path)
+    numbers = write_quality_page(warehouse, root, path)
     page = path.read_text(encoding="utf-8")
     assert numbers["rows"] == 5
     assert numbers["rejected_fields"] == 1
@@ -93,7 +101,7 @@ def test_page_is_escaped_self_contained_and_counted(warehouse: duckdb.DuckDBPyCo
     assert "<script>" not in page
     assert "<b>Bold" not in page
     assert "&lt;script&gt;" in page
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count('<table class="heat">') == 5
     assert "http" not in page.replace("http-equiv", "")
 
 
@@ -105,7 +113,30 @@ def test_page_of_an_empty_warehouse(tmp_path: Path) -> None:
     land(root, connection)
     for table in ("core/races", "core/entries", "core/results", "core/prices"):
         build_table(connection, table, date(2015, 1, 1), date(2015, 12, 31))
-    numbers = write_quality_page(connection, tmp_path / "quality.html")
+    numbers = write_quality_page(connection, root, tmp_path / "quality.html")
     connection.close()
     assert numbers["rows"] == 0
     assert "Nothing was rejected" in (tmp_path / "quality.html").read_text(encoding="utf-8")
+
+
+def test_a_landing_has_a_page_of_its_own_files_only(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    root.raceform.mkdir()
+    (root.raceform / "old.csv").write_text(csv_text([row(), row(horse="Old Horse")]), encoding="utf-8")
+    connection = duckdb.connect()
+    register(connection)
+    first = write_landing_page(connection, root, land(root, connection, today=date(2026, 1, 1)))
+    assert write_landing_page(connection, root, land(root, connection, today=date(2026, 1, 1))) is None
+    rows = [row(date="2016-05-02", horse="<b>New</b>", age="old"), *(row(date="2016-05-02", num=str(n)) for n in "234")]
+    (root.raceform / "new.csv").write_text(csv_text(rows), encoding="utf-8")
+    second = write_landing_page(connection, root, land(root, connection, today=date(2026, 1, 1)))
+    connection.close()
+    assert first is not None
+    assert second is not None
+    assert first.name < second.name
+    page = second.read_text(encoding="utf-8")
+    assert "new.csv" in page
+    assert "old.csv" not in page
+    assert "&lt;b&gt;New" in page
+    assert "2015" not in page
+    assert "unreadable_age" in page

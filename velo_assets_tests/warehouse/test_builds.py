@@ -91,3 +91,17 @@ def test_inputs_that_change_while_an_asset_is_built_leave_it_stale(connection: d
     build(connection, FORM, (2021,), amended, rows=1)
     record_build(connection, SHEET.name, taken, rows=1)
     assert behind(connection, amended) == {"backtest/sheet": (WHOLE,)}
+
+
+def test_a_forgotten_year_is_emptied_once_and_later_years_refreshed(connection: duckdb.DuckDBPyConnection) -> None:
+    build_all(connection, LANDED)
+    left = {year: content for year, content in LANDED.items() if year != 2020}
+    assert behind(connection, left) == {
+        "core/results": (2020, 2021),
+        "features/form": (2020, 2021),
+        "backtest/sheet": (WHOLE,),
+    }
+    build(connection, CORE, (2020, 2021), left, rows=0)
+    build(connection, FORM, (2020, 2021), left, rows=0)
+    build(connection, SHEET, (WHOLE,), left, rows=1)
+    assert behind(connection, left) == {}
