@@ -83,7 +83,7 @@ def test_landed_years_are_refreshed_once(instance: dg.DagsterInstance) -> None:
     assert look(sensors.landed_years, instance, cursor=first.cursor).run_requests == []
     report_forgotten(instance, "raceform/2019.csv", LandingSummary((), (2019,), 2024))
     forgotten = look(sensors.landed_years, instance, cursor=first.cursor)
-    assert forgotten.run_requests[0].tags == range_tags(2019, 2024)
+    assert forgotten.run_requests[0].tags.items() >= range_tags(2019, 2024).items()
 
 
 def test_what_velo_run_landed_it_refreshes_itself(instance: dg.DagsterInstance) -> None:

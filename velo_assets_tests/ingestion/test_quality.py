@@ -78,14 +78,14 @@ def test_profile_of_landed_columns(warehouse: duckdb.DuckDBPyConnection, root: D
     assert lines["horse", 2016]["distinct_count"] == 2
     assert (lines["age", 2016]["low"], lines["age", 2016]["high"]) == ("9", "10")
     assert lines["pos", 2016]["odd_values"] == ""
-    assert lines["sp", 2015]["odd_values"].startswith("<script>alert(1)</script> (1), ")
+    assert lines["sp", 2015]["odd_values"] == "3/1 (1), <script>alert(1)</script> (1)"
     assert "race_date" not in profile["column"]
     assert "runner_key" not in profile["column"]
 
 
 def test_profile_of_typed_columns_gives_ranges(warehouse: duckdb.DuckDBPyConnection) -> None:
     profile = typed_profile(warehouse, "entries")
-    (ages,) = profile.filter(column="entries.age_years", year=2016).to_dicts()
+    (ages,) = profile.filter(column="age_years", year=2016).to_dicts()
     assert (ages["low"], ages["high"], ages["null_rate"]) == ("9", "10", 0.0)
 
 
