@@ -75,6 +75,17 @@ horse_days as (
     inner join race_levels on race_levels.race_key = runs.race_key
     group by runs.horse_key, runs.race_date
 ),
+horse_frames as (
+    select
+        *,
+        -- Rows of the look-backs, counted once: a frame of so many rows is cheaper than searching the dates anew for every value.
+        count(*) over days_730 as rows_730d,
+        count(*) over days_365 as rows_365d
+    from horse_days
+    window
+        days_730 as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
+        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+),
 horse_windows as (
     select
         horse_key,
@@ -87,10 +98,10 @@ horse_windows as (
         max(handicap_mark) over career as mark_peak,
         sum(opposition_mark * weight_90d) over career / nullif(sum(case when opposition_mark is not null then weight_90d end) over career, 0) as opposition_mark_ewma,
         last_value(case when rivals_beaten is not null then race_key end ignore nulls) over career as last_race_key
-    from horse_days
+    from horse_frames
     window
-        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+        career as (partition by horse_key order by race_date rows between rows_730d preceding and 1 preceding),
+        days_365 as (partition by horse_key order by race_date rows between rows_365d preceding and 1 preceding)
 ),
 next_runs as (
     select last_race_key, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten - 0.5), 0) as rivals_beaten

@@ -81,6 +81,17 @@ weighted_days as (
         case when rivals_beaten is not null then pow(2, day_number / 90.0) end as weight_90d
     from horse_days
 ),
+horse_frames as (
+    select
+        *,
+        -- Rows of the look-backs, counted once: a frame of so many rows is cheaper than searching the dates anew for every value.
+        count(*) over days_730 as rows_730d,
+        count(*) over days_365 as rows_365d
+    from weighted_days
+    window
+        days_730 as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
+        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+),
 horse_windows as (
     select
         horse_key,
@@ -108,10 +119,10 @@ horse_windows as (
         lag(run_lengths, 1 ignore nulls) over runs as lengths_1,
         lag(run_rpr, 1 ignore nulls) over runs as rpr_1,
         lag(run_ts, 1 ignore nulls) over runs as ts_1
-    from weighted_days
+    from horse_frames
     window
-        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding),
+        career as (partition by horse_key order by race_date rows between rows_730d preceding and 1 preceding),
+        days_365 as (partition by horse_key order by race_date rows between rows_365d preceding and 1 preceding),
         runs as (partition by horse_key order by race_date)
 ),
 curves as (

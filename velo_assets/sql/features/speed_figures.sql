@@ -197,6 +197,17 @@ weighted_days as (
         pow(2, day_number / 365.0) as weight_365d
     from horse_days
 ),
+horse_frames as (
+    select
+        *,
+        -- Rows of the look-backs, counted once: a frame of so many rows is cheaper than searching the dates anew for every value.
+        count(*) over days_730 as rows_730d,
+        count(*) over days_365 as rows_365d
+    from weighted_days
+    window
+        days_730 as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
+        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+),
 horse_windows as (
     select
         horse_key,
@@ -209,10 +220,10 @@ horse_windows as (
         last_value(speed_figure ignore nulls) over days_365 as speed_last,
         sum(late_gain * weight_365d) over career / nullif(sum(case when late_gain is not null then weight_365d end) over career, 0) as late_gain_ewma,
         sum(early_pace * weight_365d) over career / nullif(sum(case when early_pace is not null then weight_365d end) over career, 0) as early_pace_ewma
-    from weighted_days
+    from horse_frames
     window
-        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+        career as (partition by horse_key order by race_date rows between rows_730d preceding and 1 preceding),
+        days_365 as (partition by horse_key order by race_date rows between rows_365d preceding and 1 preceding)
 ),
 trip_windows as (
     select

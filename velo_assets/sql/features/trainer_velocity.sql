@@ -35,11 +35,11 @@ trainer_days as (
     select
         entries.trainer_key,
         entries.race_date,
-        count(results.runner_key) as runs,
-        coalesce(sum(results.won), 0) as wins,
-        count(results.runner_key) filter (where results.position <= 3) as places,
+        cast(count(results.runner_key) as double) as runs,
+        coalesce(sum(results.won), 0.0) as wins,
+        cast(count(results.runner_key) filter (where results.position <= 3) as double) as places,
         coalesce(sum(case when results.runner_key is not null then 1.0 / races.field_size end), 0) as expected_wins,
-        coalesce(sum(results.won) filter (where prices.market_probability is not null), 0) as priced_wins,
+        coalesce(sum(results.won) filter (where prices.market_probability is not null), 0.0) as priced_wins,
         coalesce(sum(prices.market_probability) filter (where results.runner_key is not null), 0) as market_wins,
         coalesce(sum(case when results.position is not null and races.field_size > 1 then (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1) when results.runner_key is not null then 0 end), 0) as rivals_beaten
     from entries
@@ -64,30 +64,51 @@ all_windows as (
     from all_days
     window career as (order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
-trainer_windows as (
+trainer_totals as (
     select
         trainer_key,
         race_date,
-        coalesce(sum(runs) over days_14, 0) as runs_14d,
-        coalesce(sum(wins) over days_14, 0) as wins_14d,
-        coalesce(sum(runs) over days_30, 0) as runs_30d,
-        coalesce(sum(wins) over days_30, 0) as wins_30d,
-        coalesce(sum(runs) over days_90, 0) as runs_90d,
-        coalesce(sum(wins) over days_90, 0) as wins_90d,
-        sum(rivals_beaten) over days_90 / nullif(sum(runs) over days_90, 0) as rivals_beaten_90d,
-        coalesce(sum(runs) over career, 0) as runs,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected_wins) over career, 0) as expected_wins,
-        coalesce(sum(priced_wins) over career, 0) as priced_wins,
-        coalesce(sum(market_wins) over career, 0) as market_wins,
-        sum(places) over career / nullif(sum(runs) over career, 0) as place_rate,
-        sum(rivals_beaten) over career / nullif(sum(runs) over career, 0) as rivals_beaten
+        sum(runs) over to_date as runs,
+        sum(wins) over to_date as wins,
+        sum(places) over to_date as places,
+        sum(expected_wins) over to_date as expected_wins,
+        sum(priced_wins) over to_date as priced_wins,
+        sum(market_wins) over to_date as market_wins,
+        sum(rivals_beaten) over to_date as rivals_beaten
     from trainer_days
-    window
-        days_14 as (partition by trainer_key order by race_date range between interval 14 day preceding and interval 1 day preceding),
-        days_30 as (partition by trainer_key order by race_date range between interval 30 day preceding and interval 1 day preceding),
-        days_90 as (partition by trainer_key order by race_date range between interval 90 day preceding and interval 1 day preceding),
-        career as (partition by trainer_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window to_date as (partition by trainer_key order by race_date rows between unbounded preceding and current row)
+),
+-- The difference of two running totals is a window: seven totals and five lookups serve the four look-backs.
+trainer_windows as (
+    select
+        days.trainer_key,
+        days.race_date,
+        coalesce(yesterday.runs, 0) - coalesce(before_14d.runs, 0) as runs_14d,
+        coalesce(yesterday.wins, 0) - coalesce(before_14d.wins, 0) as wins_14d,
+        coalesce(yesterday.runs, 0) - coalesce(before_30d.runs, 0) as runs_30d,
+        coalesce(yesterday.wins, 0) - coalesce(before_30d.wins, 0) as wins_30d,
+        coalesce(yesterday.runs, 0) - coalesce(before_90d.runs, 0) as runs_90d,
+        coalesce(yesterday.wins, 0) - coalesce(before_90d.wins, 0) as wins_90d,
+        coalesce(yesterday.rivals_beaten, 0) - coalesce(before_90d.rivals_beaten, 0) as rivals_beaten_90d,
+        coalesce(yesterday.runs, 0) - coalesce(before_730d.runs, 0) as runs,
+        coalesce(yesterday.wins, 0) - coalesce(before_730d.wins, 0) as wins,
+        coalesce(yesterday.places, 0) - coalesce(before_730d.places, 0) as places,
+        coalesce(yesterday.expected_wins, 0) - coalesce(before_730d.expected_wins, 0) as expected_wins,
+        coalesce(yesterday.priced_wins, 0) - coalesce(before_730d.priced_wins, 0) as priced_wins,
+        coalesce(yesterday.market_wins, 0) - coalesce(before_730d.market_wins, 0) as market_wins,
+        coalesce(yesterday.rivals_beaten, 0) - coalesce(before_730d.rivals_beaten, 0) as rivals_beaten
+    from trainer_days as days
+    asof left join trainer_totals as yesterday
+        on yesterday.trainer_key = days.trainer_key and yesterday.race_date < days.race_date
+    asof left join trainer_totals as before_14d
+        on before_14d.trainer_key = days.trainer_key and before_14d.race_date < days.race_date - 14
+    asof left join trainer_totals as before_30d
+        on before_30d.trainer_key = days.trainer_key and before_30d.race_date < days.race_date - 30
+    asof left join trainer_totals as before_90d
+        on before_90d.trainer_key = days.trainer_key and before_90d.race_date < days.race_date - 90
+    asof left join trainer_totals as before_730d
+        on before_730d.trainer_key = days.trainer_key and before_730d.race_date < days.race_date - 730
+    where days.race_date >= cast($start as date)
 ),
 trainer_rates as (
     select
@@ -99,7 +120,6 @@ trainer_rates as (
     from trainer_windows
     inner join all_windows on all_windows.race_date = trainer_windows.race_date
     left join shrinkage on shrinkage.race_date = date_trunc('year', trainer_windows.race_date)
-    where trainer_windows.race_date >= cast($start as date)
 )
 select
     entries.race_date, -- day of the race [date]
@@ -114,9 +134,9 @@ select
     case when rates.runs_14d > 0 then rates.wins_14d / rates.runs_14d - rates.career_rate end as trainer_form_14d, -- raw strike rate of the last 14 days less the career rate; null without a run [wins per run]
     (rates.wins + rates.career_strength_wins) / (rates.expected_wins + rates.career_strength_wins) as trainer_impact, -- wins of the last 730 days against 1/field size, shrunk to 1 [ratio]
     (rates.priced_wins + rates.career_strength_wins) / (rates.market_wins + rates.career_strength_wins) as trainer_ae, -- wins of the last 730 days against the closing market's expectation, shrunk to 1 [ratio]
-    rates.place_rate as trainer_place_rate, -- share of runs of the last 730 days in the first three [share]
-    rates.rivals_beaten_90d as trainer_rivals_beaten_90d, -- mean share of rivals beaten in the last 90 days [share]
-    rates.rivals_beaten as trainer_rivals_beaten -- mean share of rivals beaten in the last 730 days [share]
+    rates.places / nullif(rates.runs, 0) as trainer_place_rate, -- share of runs of the last 730 days in the first three [share]
+    rates.rivals_beaten_90d / nullif(rates.runs_90d, 0) as trainer_rivals_beaten_90d, -- mean share of rivals beaten in the last 90 days [share]
+    rates.rivals_beaten / nullif(rates.runs, 0) as trainer_rivals_beaten -- mean share of rivals beaten in the last 730 days [share]
 from entries
 left join trainer_rates as rates on rates.trainer_key = entries.trainer_key and rates.race_date = entries.race_date
 where entries.race_date >= cast($start as date)
