@@ -7,7 +7,7 @@ what the SQL says, or who asks for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -56,9 +56,12 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
     """
     table = load_table(name)
     parameters = {key: value for key, value in {"start": start, "end": end}.items() if f"${key}" in table.text}
+    select = table.text.rstrip().rstrip(";")
     with transaction(connection):
-        connection.execute(f"create or replace temp table window_rows as {_bare(table)}", parameters)
-        built = _swap_window(connection, name, start, end)
+        described = connection.execute(f"describe {select}", parameters).fetchall()
+        columns = {str(column): str(kind) for column, kind, *_ in described}
+        # Straight into the table: staging the rows first would write and read the widest tables twice.
+        built = _swap_window(connection, name, columns, f"({select})", start, end, parameters)
         _write_comments(connection, table)
     return built
 
@@ -90,7 +93,8 @@ def replace_window(
         raise ValueError(f"{name}: {outside} rows lie outside the window {start} to {end}.")
     with transaction(connection):
         _stage(connection, frame)
-        built = _swap_window(connection, name, start, end)
+        built = _swap_window(connection, name, _staged_columns(connection), "window_rows", start, end)
+        connection.execute("drop table window_rows")
         _comment_columns(connection, name, columns)
     return built
 
@@ -158,10 +162,6 @@ def describe(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[tuple[st
     return tuple((str(column), str(kind)) for column, kind in rows)
 
 
-def _bare(table: SqlTable) -> str:
-    return table.text.rstrip().rstrip(";")
-
-
 def _split(name: str) -> tuple[str, str]:
     schema, _, table = name.partition("/")
     if not (_NAME.match(schema) and _NAME.match(table)):
@@ -177,34 +177,57 @@ def _stage(connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> None:
         connection.unregister("window_frame")
 
 
-def _swap_window(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> Built:
-    schema, table = _split(name)
-    connection.execute(f"create table if not exists {schema}.{table} as select * from window_rows limit 0")
-    connection.execute(f"delete from {schema}.{table} where race_date between ? and ?", [start, end])
-    _evolve(connection, name)
-    # Ordered by date so that row groups prune for every later window.
-    order = ", ".join(key for key in ("race_date", "race_key") if key in dict(describe(connection, name)))
-    connection.execute(f"insert into {schema}.{table} by name select * from window_rows order by {order}")
-    (rows,) = row_of(connection, "select count(*) from window_rows")
-    connection.execute("drop table window_rows")
-    return Built(name, int(rows), describe(connection, name))
-
-
-def _evolve(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Give an older table the columns of the new rows: years not yet rebuilt hold null in new columns."""
-    schema, table = _split(name)
-    wanted = dict(
+def _staged_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    return dict(
         connection.execute(
             "select column_name, data_type from duckdb_columns() "
             "where table_name = 'window_rows' and database_name = 'temp' order by column_index"
         ).fetchall()
     )
+
+
+def _swap_window(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    columns: Mapping[str, str],
+    source: str,
+    start: date,
+    end: date,
+    parameters: Mapping[str, object] | None = None,
+) -> Built:
+    schema, table = _split(name)
+    _clear_window(connection, name, start, end)
+    _evolve(connection, name, columns)
+    # Ordered by date so that row groups prune for every later window.
+    order = ", ".join(key for key in ("race_date", "race_key") if key in columns)
+    (rows,) = row_of(
+        connection, f"insert into {schema}.{table} by name select * from {source} order by {order}", parameters
+    )
+    return Built(name, int(rows), describe(connection, name))
+
+
+def _clear_window(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> None:
+    if not table_exists(connection, name):
+        return
+    schema, table = _split(name)
+    window = "race_date between ? and ?"
+    (kept,) = row_of(connection, f"select count(*) from {schema}.{table} where not ({window})", [start, end])
+    if kept:
+        connection.execute(f"delete from {schema}.{table} where {window}", [start, end])
+    else:
+        # Marking every row as deleted costs more than a new table, and leaves the file twice as large.
+        connection.execute(f"drop table {schema}.{table}")
+
+
+def _evolve(connection: duckdb.DuckDBPyConnection, name: str, wanted: Mapping[str, str]) -> None:
+    """Make the table, or give an older one the columns of the new rows: years not yet rebuilt hold null in new ones."""
+    schema, table = _split(name)
     present = dict(describe(connection, name))
     if list(wanted.items()) == list(present.items()):
         return
-    if row_of(connection, f"select count(*) from {schema}.{table}") == (0,):
-        connection.execute(f"drop table {schema}.{table}")
-        connection.execute(f"create table {schema}.{table} as select * from window_rows limit 0")
+    if not present:
+        listed = ", ".join(f'"{column}" {kind}' for column, kind in wanted.items())
+        connection.execute(f"create table {schema}.{table} ({listed})")
         return
     for column in present.keys() - wanted.keys():
         connection.execute(f'alter table {schema}.{table} drop column "{column}"')

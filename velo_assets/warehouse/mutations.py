@@ -215,12 +215,24 @@ SQL_MUTATIONS = (
     ),
     SqlMutation(
         "same-day window",
-        "features/trainer_velocity",
+        "features/trainer_jockey",
         replaced("and interval 1 day preceding", "and interval 0 day preceding"),
     ),
     SqlMutation(
+        "running totals with the race day's own (<= for <)",
+        "features/trainer_velocity",
+        replaced("yesterday.race_date < days.race_date", "yesterday.race_date <= days.race_date"),
+    ),
+    SqlMutation(
+        "a counted frame that ends with the current row",
+        "features/speed_figures",
+        replaced(
+            "rows between rows_730d preceding and 1 preceding", "rows between rows_730d preceding and current row"
+        ),
+    ),
+    SqlMutation(
         "frame to the current row",
-        "features/jockey_velocity",
+        "features/breeding",
         replaced("and interval 1 day preceding", "and current row"),
     ),
     SqlMutation(
@@ -231,17 +243,17 @@ SQL_MUTATIONS = (
     SqlMutation(
         "dropped frame, the default ends with the day",
         "features/form_curves",
-        replaced("range between interval 730 day preceding and interval 1 day preceding", ""),
+        replaced("rows between rows_730d preceding and 1 preceding", ""),
     ),
     SqlMutation(
         "dropped order, the whole partition",
         "features/form_curves",
-        replaced("order by race_date range between interval 730 day preceding and interval 1 day preceding", ""),
+        replaced("order by race_date rows between rows_730d preceding and 1 preceding", ""),
     ),
     SqlMutation("lead() for lag()", "features/form_curves", replaced("lag(", "lead(")),
     SqlMutation(
         "descending order",
-        "features/jockey_velocity",
+        "features/breeding",
         replaced("order by race_date range", "order by race_date desc range"),
     ),
     SqlMutation(

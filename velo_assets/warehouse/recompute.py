@@ -31,6 +31,9 @@ ENTRY_TABLES = ("core/races", "core/entries")
 TOLERANCE = 1e-9
 """Relative, and absolute below 1: sums of floats in another order differ by less, any leak by far more."""
 
+SINGLE_TOLERANCE = 2.5e-7
+"""The same for columns held in single precision: two steps of it."""
+
 AUC_ALARM = 0.80
 """Pooled AUC of a single feature above this is a leak: no public value known before the race comes near it."""
 
@@ -588,7 +591,8 @@ def _differences(
             continue
         one, other = pl.col(column), pl.col(f"{column}:found")
         if expected.schema[column].is_float():
-            allowed = TOLERANCE * pl.max_horizontal(one.abs(), other.abs(), pl.lit(1.0))
+            precision = SINGLE_TOLERANCE if expected.schema[column] == pl.Float32 else TOLERANCE
+            allowed = precision * pl.max_horizontal(one.abs(), other.abs(), pl.lit(1.0))
             same = ((one - other).abs() <= allowed) | (one.is_nan() & other.is_nan()) | (one == other)
             same = same | (one.is_null() & other.is_null())
             different = ~same.fill_null(False)

@@ -51,11 +51,11 @@ def test_rows_outside_the_window_are_refused_and_nothing_changes(connection: duc
 
 
 def test_a_failing_insert_leaves_the_table_as_it_was(connection: duckdb.DuckDBPyConnection) -> None:
-    replace_window(connection, "market/sample", rows(1, 2), *JANUARY)
+    replace_window(connection, "market/sample", rows(1, 20), *JANUARY)
     connection.execute("create unique index only_once on market.sample (race_key)")
     with pytest.raises(duckdb.Error):
-        replace_window(connection, "market/sample", rows(3, 3), *JANUARY)
-    assert connection.execute("select race_key from market.sample order by 1").fetchall() == [(1,), (2,)]
+        replace_window(connection, "market/sample", rows(21, 21), date(2020, 1, 10), date(2020, 1, 31))
+    assert connection.execute("select race_key from market.sample order by 1").fetchall() == [(1,), (20,)]
 
 
 def test_a_new_column_appears_and_old_years_hold_null(connection: duckdb.DuckDBPyConnection) -> None:

@@ -27,6 +27,7 @@ DYNAMIC = {
     "strike rate as at the last date of the data",
     "ROWS frame over a trainer's runs",
     "same-day window",
+    "running totals with the race day's own (<= for <)",
     "lead() for lag()",
     "entries of later days counted",
 }
