@@ -72,7 +72,29 @@ def growth(world: DataRoot, scratch: Path, rows: int) -> list[Figure]:
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
     note = ", ".join(f"{size:,}: {second:.1f} s" for size, second in zip(sizes, seconds, strict=True))
+    RESULTS.mkdir(exist_ok=True)
+    _growth_picture(sizes, seconds, slope, RESULTS / "growth.png")
     return [Figure("growth, slope of log-log", slope, "ratio", 1.1, note)]
+
+
+def _growth_picture(sizes: list[int], seconds: list[float], slope: float, path: Path) -> None:
+    """Seconds against rows, both as logarithms, beside a line of slope 1 through the largest."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    canvas, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    axes.loglog(sizes, seconds, "o-", color="#2a7f62", label=f"landing, core and features: slope {slope:.2f}")
+    linear = [seconds[-1] * size / sizes[-1] for size in sizes]
+    axes.loglog(sizes, linear, "--", color="#999999", label="slope 1")
+    for size, second in zip(sizes, seconds, strict=True):
+        axes.annotate(f"{second:.0f} s", (size, second), textcoords="offset points", xytext=(6, -12), fontsize=8)
+    axes.set_xlabel("runs")
+    axes.set_ylabel("seconds by the clock")
+    axes.legend()
+    canvas.savefig(path, dpi=120)
+    pyplot.close(canvas)
 
 
 def simulated(folder: Path, rows: int) -> DataRoot:

@@ -17,6 +17,7 @@ import polars as pl
 
 from benchmarks.measure import Figure
 from velo_assets.ingestion.landing import land
+from velo_assets.ingestion.quality import write_landing_page
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import build_table
 from velo_assets.warehouse.connection import Warehouse
@@ -24,6 +25,7 @@ from velo_assets.warehouse.export import export_matrix
 from velo_assets.warehouse.sql_table import all_tables, load_table
 
 LATE_ROWS = 600
+NIGHTS = 3
 FEW_YEARS = 2
 
 
@@ -32,7 +34,7 @@ def landing_and_core(world: DataRoot, scratch: Path) -> list[Figure]:
     root = _linked(world, scratch / "landing")
     copy_seconds = timed(lambda: _copy_as_text(root, scratch / "text.parquet"))
     with Warehouse(root.warehouse).connect("benchmark") as connection:
-        land_seconds = timed(lambda: land(root, connection))
+        land_seconds = timed(lambda: _land(root, connection))
         first, last = years_of(connection)
         core_seconds = timed(lambda: build_layer(connection, "core", first, last))
         rows = connection.execute("select count(*) from core.entries").fetchall()[0][0]
@@ -46,25 +48,28 @@ def landing_and_core(world: DataRoot, scratch: Path) -> list[Figure]:
 
 
 def nightly_independence(world: DataRoot, scratch: Path) -> list[Figure]:
-    """Landing 600 amended rows and refreshing their year of core, after all years and after the last two."""
-    seconds = {}
+    """Landing 600 amended rows and refreshing their year of core, after all years and after the last two.
+
+    Nights alternate between the two, and the fastest of each counts: what a busy machine adds is not the pipeline's.
+    """
+    roots = {}
     for name, keep in (("all", None), ("few", FEW_YEARS)):
         root = _linked(world, scratch / f"nightly_{name}", keep)
         with Warehouse(root.warehouse).connect("benchmark") as connection:
             land(root, connection)
-            first, last = years_of(connection)
-            build_layer(connection, "core", first, last)
-            connection.execute("checkpoint")
-            _write_late_file(root)
-
-            def night(
-                root: DataRoot = root, connection: duckdb.DuckDBPyConnection = connection, last: int = last
-            ) -> None:
-                land(root, connection)
-                build_layer(connection, "core", last, last)
-
-            seconds[name] = timed(night)
+            build_layer(connection, "core", *years_of(connection))
+        roots[name] = root
+    nights: dict[str, list[float]] = {name: [] for name in roots}
+    for number in range(NIGHTS):
+        for name, root in roots.items():
+            _write_late_file(root, f"Amended {number}")
+            with Warehouse(root.warehouse).connect("benchmark") as connection:
+                began = time.perf_counter()
+                _night(root, connection)
+                nights[name].append(time.perf_counter() - began)
+    for root in roots.values():
         shutil.rmtree(root.path)
+    seconds = {name: min(each) for name, each in nights.items()}
     return [
         Figure("nightly landing and core", seconds["all"], "s", note=f"{LATE_ROWS} rows, their year refreshed"),
         Figure("nightly, all years / two years", seconds["all"] / seconds["few"], "ratio", 1.3),
@@ -121,6 +126,17 @@ def build_layer(connection: duckdb.DuckDBPyConnection, schema: str, first: int, 
     tables = {table.name: table.dependencies for table in all_tables() if table.schema == schema}
     order = [name for name in TopologicalSorter(tables).static_order() if name in tables]
     return {name.split("/")[1]: _build(connection, name, first, last) for name in order}
+
+
+def _land(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
+    """Landing as the asset does it, with its quality page."""
+    write_landing_page(connection, root, land(root, connection))
+
+
+def _night(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
+    _land(root, connection)
+    _, last = years_of(connection)
+    build_layer(connection, "core", last, last)
 
 
 def years_of(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
@@ -206,12 +222,12 @@ def _linked(world: DataRoot, path: Path, last_years: int | None = None) -> DataR
     return root
 
 
-def _write_late_file(root: DataRoot) -> None:
+def _write_late_file(root: DataRoot, owner: str) -> None:
     """The last rows of the last year as a file of their own, one value changed: an amended day."""
-    newest = results(root)[-1]
+    newest = [file for file in results(root) if file.is_symlink()][-1]
     frame = pl.read_csv(newest, infer_schema=False)
     day = frame["date"].max()
     late = frame.filter(pl.col("date") == day).head(LATE_ROWS)
     if late.height < LATE_ROWS:
         late = frame.tail(LATE_ROWS)
-    late.with_columns(pl.lit("Amended").alias("owner")).write_csv(root.raceform / "late.csv")
+    late.with_columns(pl.lit(owner).alias("owner")).write_csv(root.raceform / "late.csv")
