@@ -148,6 +148,8 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
         )
     races = rows["race_key"].n_unique()
     typer.echo(f"{races} races priced, {new.height} new predictions; {page}")
+    if not races:
+        typer.echo(f"No race of {day} waits for its result: land its racecards first (racecards/, then `velo nightly`).")
 
 
 @app.command()
@@ -262,9 +264,11 @@ def restore(source: Annotated[Path, typer.Argument(help="A folder made by `velo 
     """Put a backup in place of what is there, after checking every file of it."""
     from velo_assets.maintenance import restore as put_back
 
+    root = DataRoot.from_environment()
     with _plain_errors():
-        for name in put_back(_data_root(), source):
+        for name in put_back(root, source):
             typer.echo(f"restored {name}")
+    typer.echo(f"{root.path} is as the backup was; inputs were not touched. `velo doctor` tells what is out of date.")
 
 
 def _forget(root: DataRoot, file: str) -> None:

@@ -186,12 +186,12 @@ def models(root: DataRoot) -> list[Finding]:
             registry.load_files(str(name), int(version))
         except (RegistryError, OSError, ValueError, KeyError) as error:
             wrong.append(f"{name} {version}: {error}")
-    findings = [Finding("model files", True, f"{len(versions_)} versions, every file as registered")]
+    findings = [Finding("model files", True, f"registered versions: {len(versions_)}, every file as registered")]
     if wrong:
         advice = "Do not serve it: put mlartifacts back with `velo restore`, or train anew with `make train`."
         findings = [Finding("model files", False, _some(wrong), advice)]
     if running:
-        detail = f"{running} MLflow runs have no end: going on now, or killed"
+        detail = f"MLflow runs without an end: {running}, going on now or killed"
         findings.append(Finding("model runs", True, detail, "Harmless: nothing is read from them."))
     return findings
 

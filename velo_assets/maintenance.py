@@ -124,7 +124,9 @@ def restore(root: DataRoot, source: Path) -> list[str]:
     """
     manifest_path = source / _MANIFEST
     if not manifest_path.is_file():
-        raise FileNotFoundError(f"{source} is not a backup: it has no {_MANIFEST}.")
+        inside = ", ".join(sorted(path.parent.name for path in source.glob(f"velo-*/{_MANIFEST}")))
+        hint = f" Give one of those in it: {inside}." if inside else ""
+        raise FileNotFoundError(f"{source} is not a backup: it has no {_MANIFEST}.{hint}")
     files = json.loads(manifest_path.read_text(encoding="utf-8"))["files"]
     for name, digest in files.items():
         path = source / name
