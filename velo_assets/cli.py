@@ -149,7 +149,7 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
     races = rows["race_key"].n_unique()
     typer.echo(f"{races} races priced, {new.height} new predictions; {page}")
     if not races:
-        typer.echo(f"No race of {day} waits for its result: land its racecards first (racecards/, then `velo nightly`).")
+        typer.echo(f"No race of {day} waits for its result: put its card into racecards/ and run `velo nightly` first.")
 
 
 @app.command()

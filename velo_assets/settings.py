@@ -109,22 +109,6 @@ PRICE_BUCKETS = ((1.0, 5.0), (5.0, 8.0), (8.0, 15.0), (15.0, 21.0), (21.0, 40.0)
 """Decimal-odds buckets of the reports; 5-21 is the runbook's hunting ground."""
 
 
-@dataclass(frozen=True)
-class WalkForward:
-    """How folds are cut. Words as in mlforecast: cutoff, horizon, step, refit, input_size."""
-
-    first_train_years: int = 2
-    """Years of history before the first scored year; with fewer the race softmax over-fits."""
-    min_train_races: int = 500
-    """A fold with fewer training races is refused."""
-    embargo_days: int = 1
-    """Days dropped between the last training race and the cutoff."""
-    bootstrap_draws: int = 2000
-    """Race-day bootstrap draws behind every interval."""
-    seeds: tuple[int, ...] = (11, 23)
-    """LightGBM seeds that are averaged; more seeds buy little and cost time."""
-
-
 FIRST_YEAR = 2006
 """First yearly partition. Results before it are landed, and rejected as out of range."""
 

@@ -33,9 +33,6 @@ HYPE_SIGNALS = (
 )
 """What the public likes to back."""
 
-STEAM_TODAY = Signal("steam_today", pl.col("steam_today"), "backed from the opening show today")
-"""Used only where the decision is made at a price later than the opening show, with the column `steam_today`."""
-
 MODULES = ("sqpe", "tie", "nds")
 """The three that converge: fundamental judgement, intent, disruption."""
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,24 +171,16 @@ class ExpertModel:
 
     def texts(self) -> dict[str, str]:
         """Files of the stored model by name: one JSON and one LightGBM text per seed."""
-        files = {f"trees_{position}.txt": text for position, text in enumerate(self.trees_.texts_)}
-        return {"expert.json": json.dumps(self.to_dict(), indent=1), **files}
-
-    def save(self, folder: Path) -> None:
-        """Write `texts()` into a folder, which is made."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in self.texts().items():
-            (folder / name).write_text(text, encoding="utf-8")
+        return {"expert.json": json.dumps(self.to_dict(), indent=1), **self.trees_.files()}
 
     @classmethod
-    def load(cls, folder: Path) -> ExpertModel:
-        """Inverse of `save`, without the inner predictions.
+    def from_texts(cls, texts: Mapping[str, str]) -> ExpertModel:
+        """Inverse of `texts`, without the inner predictions.
 
         Raises:
-            FileNotFoundError: the folder lacks `expert.json`.
+            KeyError: `expert.json` is missing.
         """
-        stored = json.loads((folder / "expert.json").read_text(encoding="utf-8"))
-        paths = sorted(folder.glob("trees_*.txt"), key=lambda path: int(path.stem.split("_")[1]))
+        stored = json.loads(texts["expert.json"])
         return cls(
             PriceRegime(**stored["regime"]),
             tuple(stored["features"]),
@@ -197,7 +188,7 @@ class ExpertModel:
             stored["train_races"],
             date.fromisoformat(stored["train_end"]),
             stored["relative"],
-            Boosted(tuple(path.read_text(encoding="utf-8") for path in paths), stored["rounds"]),
+            Boosted.from_files(texts, stored["rounds"]),
             stored["inner_gain"],
         )
 

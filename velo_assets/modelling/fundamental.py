@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -200,25 +199,16 @@ class FundamentalModel:
 
     def texts(self) -> dict[str, str]:
         """Files of the stored model by name: one JSON and one LightGBM text per seed."""
-        files = {f"trees_{position}.txt": text for position, text in enumerate(self.trees_.texts_)}
-        return {"fundamental.json": json.dumps(self.to_dict(), indent=1), **files}
-
-    def save(self, folder: Path) -> None:
-        """Write `texts()` into a folder, which is made."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in self.texts().items():
-            (folder / name).write_text(text, encoding="utf-8")
+        return {"fundamental.json": json.dumps(self.to_dict(), indent=1), **self.trees_.files()}
 
     @classmethod
-    def load(cls, folder: Path) -> FundamentalModel:
-        """Inverse of `save`, without the inner predictions.
+    def from_texts(cls, texts: Mapping[str, str]) -> FundamentalModel:
+        """Inverse of `texts`, without the inner predictions.
 
         Raises:
-            FileNotFoundError: the folder lacks `fundamental.json`.
+            KeyError: `fundamental.json` is missing.
         """
-        stored = json.loads((folder / "fundamental.json").read_text(encoding="utf-8"))
-        paths = sorted(folder.glob("trees_*.txt"), key=lambda path: int(path.stem.split("_")[1]))
-        texts = tuple(path.read_text(encoding="utf-8") for path in paths)
+        stored = json.loads(texts["fundamental.json"])
         return cls(
             tuple(stored["features"]),
             date.fromisoformat(stored["cutoff"]),
@@ -226,7 +216,7 @@ class FundamentalModel:
             date.fromisoformat(stored["train_end"]),
             stored["train_races"],
             stored["relative"],
-            Boosted(texts, stored["rounds"]),
+            Boosted.from_files(texts, stored["rounds"]),
             LinearLogit.from_dict(stored["linear"]),
             (stored["mix"][0], stored["mix"][1]),
             stored["inner"],

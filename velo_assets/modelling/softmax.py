@@ -7,7 +7,8 @@ folds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -133,6 +134,16 @@ class Boosted:
         """Total split gain of each feature, mean over seeds: `(features,)`."""
         gains: FloatArray = np.mean([booster.feature_importance("gain") for booster in self.boosters()], axis=0)
         return gains
+
+    def files(self) -> dict[str, str]:
+        """The trees as text files by name, one a seed."""
+        return {f"trees_{position}.txt": text for position, text in enumerate(self.texts_)}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, str], rounds: int) -> Boosted:
+        """Inverse of `files`; other files beside the trees' are passed over."""
+        seeds = sorted(int(found[1]) for name in files if (found := re.fullmatch(r"trees_(\d+)\.txt", name)))
+        return cls(tuple(files[f"trees_{seed}.txt"] for seed in seeds), rounds)
 
     def boosters(self) -> list[Any]:
         """The trees as LightGBM boosters."""

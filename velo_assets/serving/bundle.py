@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -245,14 +243,8 @@ def load_bundle(files: Mapping[str, str]) -> Bundle:
             f"{', '.join(sorted(files)) or 'no files'}; register it with register_bundle"
         )
     recipe = json.loads(files[RECIPE])
-    with TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        for name, text in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        fundamental = FundamentalModel.load(folder / "fundamental")
-        experts = [ExpertModel.load(folder / f"expert_{name}") for name in recipe["experts"]]
+    fundamental = FundamentalModel.from_texts(_below("fundamental/", files))
+    experts = [ExpertModel.from_texts(_below(f"expert_{name}/", files)) for name in recipe["experts"]]
 
     def part(name: str) -> dict[str, Any] | None:
         stored: dict[str, Any] | None = json.loads(files[f"{name}.json"]) if f"{name}.json" in files else None
@@ -275,6 +267,10 @@ def load_bundle(files: Mapping[str, str]) -> Bundle:
         OffsetModel.from_dict(disruption) if disruption else None,
         {channel: DayGaps.from_dict(gaps) for channel, gaps in recipe["reference"].items()},
     )
+
+
+def _below(folder: str, files: Mapping[str, str]) -> dict[str, str]:
+    return {name.removeprefix(folder): text for name, text in files.items() if name.startswith(folder)}
 
 
 def build_bundle(

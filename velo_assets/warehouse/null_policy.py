@@ -13,9 +13,6 @@ import duckdb
 
 from velo_assets.warehouse.sql_table import SqlTable, load_table
 
-RUNBOOK_NULL_RATE = 0.02
-"""The runbook's acceptance line: less than 2% nulls per family, over the rows where the value can exist."""
-
 MIN_ROWS = 500
 """A year or country with fewer rows says nothing about a column."""
 
