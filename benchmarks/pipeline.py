@@ -31,7 +31,7 @@ FEW_YEARS = 2
 
 def landing_and_core(world: DataRoot, scratch: Path) -> list[Figure]:
     """Landing and core of the whole set, against DuckDB reading the same CSV files as text into one Parquet file."""
-    root = _linked(world, scratch / "landing")
+    root = linked(world, scratch / "landing")
     copy_seconds = timed(lambda: _copy_as_text(root, scratch / "text.parquet"))
     with Warehouse(root.warehouse).connect("benchmark") as connection:
         land_seconds = timed(lambda: _land(root, connection))
@@ -54,7 +54,7 @@ def nightly_independence(world: DataRoot, scratch: Path) -> list[Figure]:
     """
     roots = {}
     for name, keep in (("all", None), ("few", FEW_YEARS)):
-        root = _linked(world, scratch / f"nightly_{name}", keep)
+        root = linked(world, scratch / f"nightly_{name}", keep)
         with Warehouse(root.warehouse).connect("benchmark") as connection:
             land(root, connection)
             build_layer(connection, "core", *years_of(connection))
@@ -78,7 +78,7 @@ def nightly_independence(world: DataRoot, scratch: Path) -> list[Figure]:
 
 def features(world: DataRoot, scratch: Path) -> list[Figure]:
     """All feature tables and the matrix, against one sort of entries and results by horse and date to disk."""
-    root = _linked(world, scratch / "features")
+    root = linked(world, scratch / "features")
     with Warehouse(root.warehouse).connect("benchmark") as connection:
         land(root, connection)
         first, last = years_of(connection)
@@ -91,7 +91,7 @@ def features(world: DataRoot, scratch: Path) -> list[Figure]:
         full = sum(per_table.values())
         year_seconds = sum(build_layer(connection, "features", last, last).values())
         export_seconds = timed(lambda: export_matrix(connection, root.exports, range(first, last + 1)))
-    few = _linked(world, scratch / "features_few", FEW_YEARS)
+    few = linked(world, scratch / "features_few", FEW_YEARS)
     with Warehouse(few.warehouse).connect("benchmark") as connection:
         land(few, connection)
         first_few, _ = years_of(connection)
@@ -110,7 +110,7 @@ def features(world: DataRoot, scratch: Path) -> list[Figure]:
 
 def matrix_100k(world: DataRoot, scratch: Path) -> list[Figure]:
     """From core to matrix for a set of about 100,000 rows."""
-    root = _linked(world, scratch / "matrix")
+    root = linked(world, scratch / "matrix")
     with Warehouse(root.warehouse).connect("benchmark") as connection:
         land(root, connection)
         first, last = years_of(connection)
@@ -211,7 +211,7 @@ def results(root: DataRoot) -> list[Path]:
     return sorted(root.raceform.glob("*.csv"))
 
 
-def _linked(world: DataRoot, path: Path, last_years: int | None = None) -> DataRoot:
+def linked(world: DataRoot, path: Path, last_years: int | None = None) -> DataRoot:
     """A data root whose inputs are links to those of `world`, all or the last few years."""
     shutil.rmtree(path, ignore_errors=True)
     root = DataRoot(path)

@@ -1,6 +1,6 @@
 """kill -9 at random moments of a backfill and of a nightly, a full disk, little memory: is a plain rerun enough?
 
-python -m benchmarks.sudden_death --work /tmp/velo-death --moments 30
+python -m benchmarks.sudden_death --work DIR [--moments 15] [--full-disk | --little-memory ROWS]
 """
 
 from __future__ import annotations
@@ -13,91 +13,143 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.measure import PROJECT, differing, machine, table_digests, velo
+from benchmarks.measure import PROJECT, differing, machine, run_measured, table_digests, velo
 from velo_assets.doctor import examine
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.world import simulate
+from velo_assets.warehouse.connection import Warehouse
 
 FIRST_YEAR, LAST_YEAR = 2021, 2023
 IGNORED_CHECKS = ("versions", "disk space", "unfinished files")
 """Not about death, or scratch that nothing reads."""
 
 
-def study(work: Path, moments: int, seed: int = 1, races_per_year: int = 300, to: str = "serving") -> dict[str, object]:
+@dataclass(frozen=True)
+class Death:
+    """One process to be killed: which command, and after how many seconds."""
+
+    number: int
+    kind: str
+    moment: float
+
+
+def study(
+    work: Path,
+    moments: int,
+    seed: int = 1,
+    races_per_year: int = 540,
+    to: str = "serving",
+    batch: int | None = None,
+    jobs: int = 1,
+) -> dict[str, object]:
     """Kill a backfill and a nightly at `moments` random times each, rerun plainly, compare with builds never killed.
 
+    The builds never killed, and what became of each death, are kept in `work`: a study can be done in several sittings.
+
     Args:
-        work: scratch folder; emptied.
+        work: scratch folder; what an earlier sitting of the same study left there is gone on with.
         moments: kills of the backfill, and as many of the nightly.
         seed: of the moments.
-        races_per_year: size of the world.
+        races_per_year: size of the world; below 520 there are too few races to train on.
         to: last layer that is built.
+        batch: deaths of this sitting; all that are left when None.
+        jobs: deaths at the same time, each in a data root of its own.
 
     Returns:
         Kills that hit, tables that differed, what the doctor found wrong afterwards.
     """
-    shutil.rmtree(work, ignore_errors=True)
-    inputs, late = work / "inputs", work / "late.csv"
-    simulate(first_year=FIRST_YEAR, last_year=LAST_YEAR, races_per_year=races_per_year, seed=9, edge=0.5, out=inputs)
-    _hold_back_last_day(inputs / "raceform" / f"simulated_{LAST_YEAR}.csv", late)
-    whole = work / "whole"
-    _fresh(inputs, whole)
-    backfill_seconds = _run(whole, to)
-    expected = table_digests(DataRoot(whole).warehouse)
-    nightly = work / "nightly"
-    shutil.copytree(whole, nightly, symlinks=True)
-    _hand_in(late, nightly)
-    nightly_seconds = _run(nightly, to)
-    expected_after = table_digests(DataRoot(nightly).warehouse)
+    whole, nightly = work / "whole", work / "nightly"
+    built = work / "built.json"
+    if not built.exists():
+        built.write_text(json.dumps(_build_references(work, races_per_year, to)), encoding="utf-8")
+    seconds = json.loads(built.read_text(encoding="utf-8"))
+    expected = {
+        "backfill": table_digests(DataRoot(whole).warehouse),
+        "nightly": table_digests(DataRoot(nightly).warehouse),
+    }
     dice = random.Random(seed)
-    outcomes = []
-
-    def death(kind: str, prepare: Callable[[Path], object], longest: float, wanted: dict[str, tuple[int, int]]) -> None:
-        root = work / "victim"
-        shutil.rmtree(root, ignore_errors=True)
-        prepare(root)
-        moment = dice.uniform(0.5, longest)
-        hit = _killed_after(root, moment, to)
-        _run(root, to)
-        outcomes.append(
-            {
-                "kind": kind,
-                "moment_seconds": round(moment, 2),
-                "hit": hit,
-                "differing_tables": differing(wanted, table_digests(DataRoot(root).warehouse)),
-                "wrong": [
-                    f"{finding.check}: {finding.detail}"
-                    for finding in examine(DataRoot(root))
-                    if not finding.ok and finding.check not in IGNORED_CHECKS
-                ],
-                "mlflow_runs_without_end": _open_mlflow_runs(root),
-            }
-        )
-        print(json.dumps(outcomes[-1]), flush=True)
-
-    def before_the_night(root: Path) -> None:
-        _restored(whole, root)
-        _hand_in(late, root)
-
-    for _ in range(moments):
-        death("backfill", lambda root: _fresh(inputs, root), backfill_seconds, expected)
-        death("nightly", before_the_night, nightly_seconds, expected_after)
+    deaths = [
+        Death(number, kind, dice.uniform(0.5, seconds[kind]))
+        for number, kind in enumerate(("backfill", "nightly") * moments)
+    ]
+    story = work / "outcomes.jsonl"
+    known = _outcomes(story)
+    left = [death for death in deaths if death.number not in known][:batch]
+    with ThreadPoolExecutor(jobs) as pool:
+        for outcome in pool.map(lambda death: _die_and_rise(work, death, to, expected[death.kind]), left):
+            with story.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(outcome) + "\n")
+            print(json.dumps(outcome), flush=True)
+    outcomes = list(_outcomes(story).values())
     return {
         "machine": machine(),
         "to": to,
-        "seconds_uninterrupted": {"backfill": round(backfill_seconds, 1), "nightly": round(nightly_seconds, 1)},
-        "kills": len(outcomes),
-        "kills_that_hit": sum(bool(outcome["hit"]) for outcome in outcomes),
+        "seconds_uninterrupted": {kind: round(value, 1) for kind, value in seconds.items()},
+        "deaths": len(outcomes),
+        "of": len(deaths),
+        "deaths_of_a_living_process": sum(bool(outcome["hit"]) for outcome in outcomes),
         "with_differing_tables": sum(bool(outcome["differing_tables"]) for outcome in outcomes),
         "with_findings": sum(bool(outcome["wrong"]) for outcome in outcomes),
         "mlflow_runs_without_end": sum(int(outcome["mlflow_runs_without_end"]) for outcome in outcomes),
-        "tables": len(expected),
-        "outcomes": outcomes,
+        "tables": {kind: len(tables) for kind, tables in expected.items()},
     }
+
+
+def _build_references(work: Path, races_per_year: int, to: str) -> dict[str, float]:
+    """Build what every death is compared with; seconds of the backfill and of the nightly that follows."""
+    shutil.rmtree(work, ignore_errors=True)
+    inputs, late, whole, nightly = work / "inputs", work / "late.csv", work / "whole", work / "nightly"
+    simulate(first_year=FIRST_YEAR, last_year=LAST_YEAR, races_per_year=races_per_year, seed=9, edge=0.5, out=inputs)
+    _hold_back_last_day(inputs / "raceform" / f"simulated_{LAST_YEAR}.csv", late)
+    _fresh(inputs, whole)
+    backfill = _run(whole, to)
+    _before_the_night(work, nightly)
+    return {"backfill": backfill, "nightly": _run(nightly, to)}
+
+
+def _die_and_rise(work: Path, death: Death, to: str, expected: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    root = work / f"victim_{death.number}"
+    shutil.rmtree(root, ignore_errors=True)
+    if death.kind == "backfill":
+        _fresh(work / "inputs", root)
+    else:
+        _before_the_night(work, root)
+    hit = _killed_after(root, death.moment, to)
+    _run(root, to)
+    outcome = {
+        "number": death.number,
+        "kind": death.kind,
+        "moment_seconds": round(death.moment, 2),
+        "hit": hit,
+        "differing_tables": differing(expected, table_digests(DataRoot(root).warehouse)),
+        "wrong": [
+            f"{finding.check}: {finding.detail}"
+            for finding in examine(DataRoot(root))
+            if not finding.ok and finding.check not in IGNORED_CHECKS
+        ],
+        "mlflow_runs_without_end": _open_mlflow_runs(root),
+    }
+    if not outcome["differing_tables"] and not outcome["wrong"]:
+        shutil.rmtree(root)
+    return outcome
+
+
+def _before_the_night(work: Path, root: Path) -> None:
+    _restored(work / "whole", root)
+    _hand_in(work / "late.csv", root)
+
+
+def _outcomes(story: Path) -> dict[int, dict[str, Any]]:
+    lines = story.read_text(encoding="utf-8").splitlines() if story.exists() else []
+    return {outcome["number"]: outcome for outcome in map(json.loads, lines)}
 
 
 def full_disk(work: Path, megabytes: int = 24) -> dict[str, object]:
@@ -141,6 +193,81 @@ def full_disk(work: Path, megabytes: int = 24) -> dict[str, object]:
         subprocess.run(["umount", str(mount)], check=False)
 
 
+def little_memory(work: Path, rows: int, limit: str = "2GB") -> dict[str, object]:
+    """Land and build core and features with DuckDB held to 2 GB and to the usual limit: slower, and the same.
+
+    Args:
+        work: scratch folder; a world of this size that a benchmark left there is used.
+        rows: simulated runs.
+        limit: the little memory.
+
+    Returns:
+        Seconds and peak memory of both, gigabytes that were spilled to disk, and tables that differ.
+    """
+    from benchmarks.__main__ import simulated
+    from benchmarks.pipeline import linked
+
+    world = simulated(work, rows)
+    told: dict[str, object] = {"machine": machine()}
+    digests = []
+    for name, memory in (("usual", None), ("little", limit)):
+        root = linked(world, work / f"memory_{name}")
+        watch = _SpillWatch(root.path / "warehouse.duckdb.tmp")
+        with watch:
+            done = run_measured([sys.executable, "-c", _BUILD, str(root.path), memory or ""])
+        if done.code:
+            return {**told, name: f"failed: {done.output[-800:]}"}
+        told[name] = {
+            "memory_limit": memory or Warehouse(root.warehouse).memory_limit,
+            "seconds": round(done.seconds, 1),
+            "peak_gb": round(done.peak_gb, 2),
+            "spilled_gb": round(watch.most / 1e9, 2),
+        }
+        digests.append(table_digests(root.warehouse))
+        shutil.rmtree(root.path)
+    return {**told, "tables": len(digests[0]), "differing_tables": differing(*digests)}
+
+
+_BUILD = """
+import sys
+from pathlib import Path
+from benchmarks.pipeline import build_layer, years_of
+from velo_assets.ingestion.landing import land
+from velo_assets.settings import DataRoot
+from velo_assets.warehouse.connection import Warehouse
+
+root = DataRoot(Path(sys.argv[1]))
+warehouse = Warehouse(root.warehouse, memory_limit=sys.argv[2]) if sys.argv[2] else Warehouse(root.warehouse)
+with warehouse.connect("little memory") as connection:
+    land(root, connection)
+    years = years_of(connection)
+    for layer in ("core", "features"):
+        build_layer(connection, layer, *years)
+"""
+
+
+class _SpillWatch:
+    """The most bytes seen in DuckDB's folder of spilled data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.most, self._done = folder, 0, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._done.wait(0.2):
+            try:
+                self.most = max(self.most, sum(path.stat().st_size for path in self.folder.glob("*")))
+            except FileNotFoundError:
+                continue
+
+
 def _fresh(inputs: Path, root: Path) -> None:
     root.mkdir(parents=True)
     shutil.copytree(inputs / "raceform", root / "raceform")
@@ -148,7 +275,6 @@ def _fresh(inputs: Path, root: Path) -> None:
 
 def _restored(source: Path, root: Path) -> None:
     from velo_assets.ingestion.landing import create_views
-    from velo_assets.warehouse.connection import Warehouse
 
     shutil.copytree(source, root, symlinks=True)
     data = DataRoot(root)
@@ -217,17 +343,32 @@ def _open_mlflow_runs(root: Path) -> int:
         connection.close()
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sudden_death", description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--moments", type=int, default=15, help="kills of the backfill, and as many of the nightly")
+    parser.add_argument("--batch", type=int, help="kills of this sitting; the next one goes on in the same --work")
+    parser.add_argument("--jobs", type=int, default=1, help="kills at the same time")
     parser.add_argument("--to", default="serving", help="last layer")
-    parser.add_argument("--races", type=int, default=300, help="races a year")
+    parser.add_argument("--races", type=int, default=540, help="races a year")
     parser.add_argument("--full-disk", action="store_true", help="the full-disk study instead")
+    parser.add_argument("--little-memory", type=int, metavar="ROWS", help="the memory study instead, on so many runs")
     arguments = parser.parse_args()
-    result = (
-        full_disk(arguments.work)
-        if arguments.full_disk
-        else study(arguments.work, arguments.moments, races_per_year=arguments.races, to=arguments.to)
-    )
+    if arguments.full_disk:
+        result = full_disk(arguments.work)
+    elif arguments.little_memory:
+        result = little_memory(arguments.work, arguments.little_memory)
+    else:
+        result = study(
+            arguments.work,
+            arguments.moments,
+            races_per_year=arguments.races,
+            to=arguments.to,
+            batch=arguments.batch,
+            jobs=arguments.jobs,
+        )
     print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
