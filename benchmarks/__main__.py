@@ -45,7 +45,7 @@ def benchmarks() -> dict[str, Callable[[DataRoot, Path, int], list[Figure]]]:
         "features": lambda world, scratch, rows: pipeline.features(world, scratch),
         "growth": growth,
         "chain": lambda world, scratch, rows: models.whole_chain(world),
-        "latency": lambda world, scratch, rows: models.latency(world),
+        "latency": lambda world, scratch, rows: models.latency(world, scratch),
         "walk_forward": lambda world, scratch, rows: models.walk_forward(world),
     }
 

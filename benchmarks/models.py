@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import polars as pl
 
 from benchmarks.measure import Figure, run_measured, velo
-from benchmarks.pipeline import timed
+from benchmarks.pipeline import build_order, timed
+from velo_assets.ingestion.landing import create_views, land
+from velo_assets.serving.card_page import read_card_page, write_card_page
+from velo_assets.serving.predict import ServingModel, predict_cards, serving_models, store_predictions
+from velo_assets.serving.prediction_log import create_outcomes
 from velo_assets.settings import DECISION_PRICE, DataRoot
+from velo_assets.simulation.cards import write_racecards
+from velo_assets.warehouse.build import build_table
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import feature_columns, training_frame
 from velo_assets_tests.betting.frames import random_world
@@ -18,6 +27,7 @@ WARM_UP = 20
 LATENCY_RACES = 500
 STRATEGIES = 20
 FIELD = 10
+CARD_RACES = 50
 
 
 def whole_chain(world: DataRoot) -> list[Figure]:
@@ -105,11 +115,10 @@ def settlement(rows: int) -> list[Figure]:
     ]
 
 
-def latency(world: DataRoot) -> list[Figure]:
-    """One race at a time through the warm bundle of the registry: p50 and p99."""
+def latency(world: DataRoot, scratch: Path) -> list[Figure]:
+    """One race at a time through the warm bundle of the registry, and a card of fifty from its file to its page."""
     from velo_assets.modelling.registry import ModelRegistry
     from velo_assets.resources.models import CHAMPION_NAME
-    from velo_assets.serving.predict import serving_models
 
     model = serving_models(ModelRegistry(world.mlflow_uri, world.mlartifacts), CHAMPION_NAME)[0]
     with Warehouse(world.warehouse).read("benchmark") as connection:
@@ -126,4 +135,68 @@ def latency(world: DataRoot) -> list[Figure]:
     return [
         Figure("prediction of a race, p50", float(np.percentile(milliseconds, 50)), "ms", note=note),
         Figure("prediction of a race, p99", float(np.percentile(milliseconds, 99)), "ms", 10.0, note),
+        *_card(world, scratch, model),
     ]
+
+
+def _card(world: DataRoot, scratch: Path, model: ServingModel) -> list[Figure]:
+    """A card of fifty races of the day after the last: landed, its day built in core and features, priced, written.
+
+    The second of two days counts: the first pays for what a process reads once.
+    """
+    root = DataRoot(scratch / "card")
+    shutil.rmtree(root.path, ignore_errors=True)
+    shutil.copytree(world.path, root.path, ignore=shutil.ignore_patterns("dagster", "reports", "mlartifacts"))
+    steps: dict[str, float] = {}
+    with Warehouse(root.warehouse).connect("benchmark") as connection:
+        create_views(root, connection)
+        last = connection.execute("select max(race_date) from core.races").fetchall()[0][0]
+        for ahead in (1, 2):
+            day = last + timedelta(days=ahead)
+            _hand_in_card(root, day)
+            steps = _from_file_to_page(root, connection, model, day)
+        races, runners = connection.execute(
+            "select count(distinct race_key), count(*) from core.entries where race_date = ?", [day]
+        ).fetchall()[0]
+    shutil.rmtree(root.path)
+    parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in steps.items())
+    note = f"{races} races, {runners} runners; {parts}"
+    return [
+        Figure("card of fifty races, file to page", sum(steps.values()), "s", 2.0, note),
+        Figure("card of fifty races, features to page", steps["prices"] + steps["page"], "s", note=note),
+    ]
+
+
+def _hand_in_card(root: DataRoot, day: date) -> None:
+    """A card made of the last races of the newest results, as if they were to come."""
+    rows = pl.read_csv(max(root.raceform.glob("*.csv")), infer_schema=False)
+    # One race per course and off time: a card knows no other name of a race.
+    newest = rows.sort("date", descending=True, maintain_order=True)
+    races = newest.unique(["course", "off"], keep="first", maintain_order=True).head(CARD_RACES)
+    card = rows.join(races.select("date", "course", "off"), on=["date", "course", "off"], how="semi")
+    write_racecards(card.with_columns(date=pl.lit(day.isoformat())), day=day, out=root.racecards)
+
+
+def _from_file_to_page(
+    root: DataRoot, connection: duckdb.DuckDBPyConnection, model: ServingModel, day: date
+) -> dict[str, float]:
+    def build(layer: str) -> None:
+        for name in build_order(layer):
+            build_table(connection, name, day, day)
+
+    def price() -> None:
+        rows = predict_cards(connection, [model], [day], datetime.now(UTC))
+        store_predictions(connection, rows)
+        create_outcomes(connection)
+
+    def show() -> None:
+        frame = read_card_page(connection, day)
+        write_card_page(frame, root.reports / "cards" / f"{day}.html", day=day, simulated=True)
+
+    return {
+        "landing": timed(lambda: land(root, connection, today=day)),
+        "core": timed(lambda: build("core")),
+        "features": timed(lambda: build("features")),
+        "prices": timed(price),
+        "page": timed(show),
+    }

@@ -123,9 +123,13 @@ def matrix_100k(world: DataRoot, scratch: Path) -> list[Figure]:
 
 def build_layer(connection: duckdb.DuckDBPyConnection, schema: str, first: int, last: int) -> dict[str, float]:
     """Build every table of a layer for some years, dependencies first; seconds per table."""
+    return {name.split("/")[1]: _build(connection, name, first, last) for name in build_order(schema)}
+
+
+def build_order(schema: str) -> list[str]:
+    """Tables of a layer, dependencies first."""
     tables = {table.name: table.dependencies for table in all_tables() if table.schema == schema}
-    order = [name for name in TopologicalSorter(tables).static_order() if name in tables]
-    return {name.split("/")[1]: _build(connection, name, first, last) for name in order}
+    return [name for name in TopologicalSorter(tables).static_order() if name in tables]
 
 
 def _land(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
