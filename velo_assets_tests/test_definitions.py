@@ -1,14 +1,19 @@
 """The wiring, as a snapshot: a diff of wiring.txt shows what a change does to assets, jobs, schedules and sensors."""
 
 import os
+import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 from velo_assets.definitions import build_defs, defs
 from velo_assets.settings import LAYERS
 
 SNAPSHOT = Path(__file__).with_name("wiring.txt")
+PROJECT = Path(__file__).resolve().parent.parent
+ARCHITECTURE = PROJECT / "docs" / "architecture.md"
+DIAGRAM = re.compile(r"(?<=<!-- diagram -->\n).*?(?=<!-- /diagram -->)", re.S)
 
 
 def wiring() -> str:
@@ -35,6 +40,49 @@ def test_the_wiring_is_as_written_down() -> None:
     if os.environ.get("VELO_WRITE_WIRING"):
         SNAPSHOT.write_text(wiring(), encoding="utf-8")
     assert wiring() == SNAPSHOT.read_text(encoding="utf-8"), "VELO_WRITE_WIRING=1 pytest writes the new wiring down"
+
+
+def diagram() -> str:
+    """Layers with their assets, and which layer reads which: a Mermaid flowchart."""
+    assets: dict[str, list[str]] = {layer: [] for layer in LAYERS}
+    reads: set[tuple[str, str]] = set()
+    for asset in defs.assets:
+        for spec in asset.specs:
+            layer, name = spec.key.path
+            assets[layer].append(name)
+            reads |= {(dep.asset_key.path[0], layer) for dep in spec.deps if dep.asset_key.path[0] != layer}
+    boxes = [
+        f'    {layer}["<b>{layer}</b><br/>{"<br/>".join(", ".join(row) for row in _rows(sorted(names)))}"]'
+        for layer, names in assets.items()
+    ]
+    order = sorted(reads, key=lambda pair: (LAYERS.index(pair[0]), LAYERS.index(pair[1])))
+    arrows = [f"    {source} --> {target}" for source, target in order]
+    return "\n".join(["```mermaid", "flowchart TD", *boxes, *arrows, "```"]) + "\n"
+
+
+def _rows(names: list[str], width: int = 4) -> list[list[str]]:
+    return [names[first : first + width] for first in range(0, len(names), width)]
+
+
+def test_the_diagram_of_the_architecture_is_that_of_the_definitions() -> None:
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    if os.environ.get("VELO_WRITE_WIRING"):
+        text = DIAGRAM.sub(diagram(), text)
+        ARCHITECTURE.write_text(text, encoding="utf-8")
+    found = DIAGRAM.search(text)
+    assert found is not None
+    assert found[0] == diagram(), "VELO_WRITE_WIRING=1 pytest draws it anew"
+
+
+def test_the_readme_names_every_asset_in_the_row_of_its_layer() -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    for asset in defs.assets:
+        for spec in asset.specs:
+            layer, name = spec.key.path
+            (row,) = re.findall(rf"^\| `{layer}` \|.*$", readme, flags=re.M)
+            # The feature families have a page of their own: the catalogue.
+            named = ["*"] if layer == "features" else re.findall(r"`([a-z_*]+)`", row)
+            assert any(fnmatch(name, pattern) for pattern in named), spec.key
 
 
 def test_assets_are_grouped_owned_and_described() -> None:
