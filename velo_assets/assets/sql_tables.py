@@ -69,8 +69,8 @@ def _sql_asset(table: SqlTable, code_version: str, after_build: AfterBuild | Non
 
 
 def _lineage(context: dg.AssetExecutionContext, table: SqlTable) -> Lineage:
-    from velo_assets.warehouse.dataflow import UnsupportedSqlError
     from velo_assets.warehouse.lineage import column_lineage
+    from velo_assets.warehouse.moments import UnsupportedSqlError
 
     try:
         return column_lineage(table.name)

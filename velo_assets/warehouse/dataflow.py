@@ -16,15 +16,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from velo_assets.warehouse.availability import Known, UndeclaredColumnError, known_at
-
-DAY_PHASES = tuple(int(known) for known in Known)
-"""Phases of a day, from its declarations to its results."""
-FIRST, LAST = DAY_PHASES[0], DAY_PHASES[-1]
-WITHIN, NEVER = LAST + 1, LAST + 2
-"""Further phases. WITHIN marks rows filtered to the keys of the window; it is harmless while keys are not mixed."""
+from velo_assets.warehouse.moments import (
+    DAY_PHASES,
+    FIRST,
+    LAST,
+    LAST_IN,
+    NEVER,
+    NOTHING,
+    WITHIN,
+    Facts,
+    Flow,
+    Label,
+    Moment,
+    Origin,
+    Relation,
+    UnsupportedSqlError,
+    Value,
+    merge,
+)
 
 _RACE_IDENTITIES = ("race_key", "runner_key")
 _ENTITY_KEYS = ("horse_key", "trainer_key", "jockey_key", "owner_key", "sire", "dam", "damsire")
@@ -38,236 +50,6 @@ _UNIQUE = {
     "features/shrinkage": ("race_date", "entity"),
 }
 _PERIODS = ("year", "quarter", "month", "week")
-LAST_IN = "last in "
-"""Unit of the last day of a group within a period, such as 'last in year'."""
-
-
-class UnsupportedSqlError(ValueError):
-    """The interpreter does not understand a construct, so it cannot vouch for it."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-
-
-class Moment(NamedTuple):
-    """A point in time: a phase of the day (or period) of a symbol."""
-
-    phase: int
-    symbol: int
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a moment entered: line in the file, rule that it would break, and words for the reader."""
-
-    line: int
-    rule: str
-    text: str
-
-
-Label = dict[Moment, Origin]
-Source = tuple[str, str]
-"""(schema/table, column)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """An expression as the interpreter sees it.
-
-    Attributes:
-        label: moments it may depend on, each with its origin.
-        sources: base columns that its value is made of.
-        symbol: the date symbol it equals, shifted by `shift`, or None.
-        shift: steps (days, or periods) from the symbol.
-        unit: 'day' or the period the symbol counts in.
-        identity: (key name, symbol): the race or runner key of a row of that symbol's day.
-        entity: (key name, symbol): the horse, trainer, ... of a row of that symbol's day.
-        later, earlier: operands of a difference of two dates.
-    """
-
-    label: Label = field(default_factory=dict)
-    sources: frozenset[Source] = frozenset()
-    symbol: int | None = None
-    shift: int = 0
-    unit: str = "day"
-    identity: tuple[str, int] | None = None
-    entity: tuple[str, int] | None = None
-    later: Value | None = None
-    earlier: Value | None = None
-
-    def plain(self) -> Value:
-        """The value without its meaning as a date or key."""
-        return Value(self.label, self.sources)
-
-
-NOTHING = Value()
-
-
-def merge(*labels: Label) -> Label:
-    """Union of labels; the first origin of a moment wins."""
-    out: Label = {}
-    for label in labels:
-        for moment, origin in label.items():
-            out.setdefault(moment, origin)
-    return out
-
-
-@dataclass
-class Relation:
-    """Rows with columns.
-
-    Attributes:
-        columns: output columns in order.
-        rows: label of which rows there are.
-        unique: sets of columns that name at most one row.
-        default: makes columns that are not listed, for tables whose columns are not declared.
-        span: 'window' when every entry of the days `$start` to `$end` is there, 'days' when every entry of some other
-            span of days is, chosen by date alone; else empty.
-    """
-
-    columns: dict[str, Value]
-    rows: Label
-    unique: set[frozenset[str]] = field(default_factory=set)
-    default: Callable[[str], Value] | None = None
-    span: str = ""
-
-
-@dataclass(frozen=True)
-class Flow:
-    """The result of following one query.
-
-    Attributes:
-        columns: output column to value.
-        lines: output column to the line that defines it.
-        rows: label of which rows there are.
-        facts: proves `moment <= moment`.
-    """
-
-    columns: Mapping[str, Value]
-    lines: Mapping[str, int]
-    rows: Label
-    facts: Facts
-
-
-class Facts:
-    """Symbols and what is known of their order."""
-
-    def __init__(self) -> None:
-        self._edges: dict[Moment, set[Moment]] = {}
-        self._count = 0
-        self._periods: dict[tuple[int, str], int] = {}
-        self.constants: set[int] = set()
-        self.parameters: dict[str, int] = {}
-        self.within: dict[int, str] = {}
-
-    def symbol(self) -> int:
-        """A fresh symbol."""
-        self._count += 1
-        return self._count
-
-    def parameter(self, name: str) -> int:
-        """The symbol of a bound parameter."""
-        if name not in self.parameters:
-            self.parameters[name] = self.symbol()
-        return self.parameters[name]
-
-    def period(self, symbol: int, unit: str) -> int:
-        """The period (year, month, ...) that the day of `symbol` lies in."""
-        key = (symbol, unit)
-        if key not in self._periods:
-            period = self.symbol()
-            self._periods[key] = period
-            self.learn(Moment(FIRST, period), Moment(FIRST, symbol))
-            self.learn(Moment(LAST, symbol), Moment(LAST, period))
-            if self.is_constant(symbol):
-                self.constants.add(period)
-        return self._periods[key]
-
-    def known_period(self, symbol: int, unit: str) -> int | None:
-        """The period of a day, when some expression has asked for it."""
-        return self._periods.get((symbol, unit))
-
-    def learn(self, earlier: Moment, later: Moment) -> None:
-        """Record that `earlier` is not after `later`."""
-        self._edges.setdefault(earlier, set()).add(later)
-
-    def proves(self, earlier: Moment, later: Moment) -> bool:
-        """Whether the facts lead from `earlier` to `later`."""
-        seen, queue = {earlier}, [earlier]
-        while queue:
-            moment = queue.pop()
-            if moment == later:
-                return True
-            follow = set(self._edges.get(moment, ()))
-            if moment.phase < LAST:
-                follow.add(Moment(moment.phase + 1, moment.symbol))
-            for after in follow - seen:
-                seen.add(after)
-                queue.append(after)
-        return False
-
-    def is_constant(self, symbol: int) -> bool:
-        """Whether a symbol is the same for all rows: a parameter, or a row of an outer query."""
-        return symbol in self.constants or symbol in self.parameters.values()
-
-    def all_constants(self) -> set[int]:
-        """Symbols that are the same for all rows."""
-        return self.constants | set(self.parameters.values())
-
-    def copy_of(self, relation: Relation) -> Relation:
-        """An independent instance of a relation: two references to one CTE are different rows."""
-        symbols = self._reachable(relation)
-        fresh = {old: self.symbol() for old in symbols}
-        for (symbol, unit), period in list(self._periods.items()):
-            if symbol in fresh and period in fresh:
-                self._periods[fresh[symbol], unit] = fresh[period]
-        for symbol in [*fresh, *self.all_constants()]:
-            for phase in DAY_PHASES:
-                moment = Moment(phase, symbol)
-                copied = Moment(phase, fresh.get(symbol, symbol))
-                for after in list(self._edges.get(moment, ())):
-                    if copied != moment or after.symbol in fresh:
-                        self.learn(copied, Moment(after.phase, fresh.get(after.symbol, after.symbol)))
-
-        def label(old: Label) -> Label:
-            return {
-                (m if m.phase in (NEVER, WITHIN) else Moment(m.phase, fresh.get(m.symbol, m.symbol))): origin
-                for m, origin in old.items()
-            }
-
-        def mark(old: tuple[str, int] | None) -> tuple[str, int] | None:
-            return old and (old[0], fresh.get(old[1], old[1]))
-
-        def value(old: Value) -> Value:
-            symbol = None if old.symbol is None else fresh.get(old.symbol, old.symbol)
-            return Value(
-                label(old.label), old.sources, symbol, old.shift, old.unit, mark(old.identity), mark(old.entity)
-            )
-
-        default = relation.default
-        return Relation(
-            {name: value(column) for name, column in relation.columns.items()},
-            label(relation.rows),
-            set(relation.unique),
-            (lambda name: value(default(name))) if default else None,
-            relation.span,
-        )
-
-    def _reachable(self, relation: Relation) -> set[int]:
-        queue = {m.symbol for m in relation.rows if m.phase in DAY_PHASES}
-        for column in [*relation.columns.values(), *([relation.default("")] if relation.default else [])]:
-            queue |= {m.symbol for m in column.label if m.phase in DAY_PHASES}
-            queue |= {s for s in (column.symbol, *(m and m[1] for m in (column.identity, column.entity))) if s}
-        seen: set[int] = set()
-        while queue:
-            symbol = queue.pop()
-            if symbol in seen or self.is_constant(symbol):
-                continue
-            seen.add(symbol)
-            for phase in DAY_PHASES:
-                queue |= {after.symbol for after in self._edges.get(Moment(phase, symbol), ())}
-        return seen
 
 
 @dataclass

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from velo_assets.warehouse.availability import Known
-from velo_assets.warehouse.dataflow import DAY_PHASES, Moment, Source
 from velo_assets.warehouse.lint import flow_of
+from velo_assets.warehouse.moments import DAY_PHASES, Moment, Source
 from velo_assets.warehouse.sql_table import SqlTableError, load_table
 
 

@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from velo_assets.warehouse.availability import CORE_COLUMNS, Known
-from velo_assets.warehouse.dataflow import (
+from velo_assets.warehouse.dataflow import follow
+from velo_assets.warehouse.moments import (
     LAST,
     LAST_IN,
     NEVER,
@@ -22,7 +23,6 @@ from velo_assets.warehouse.dataflow import (
     Moment,
     Origin,
     UnsupportedSqlError,
-    follow,
 )
 from velo_assets.warehouse.sql_table import SqlTable, SqlTableError, all_tables, load_table
 
