@@ -171,21 +171,26 @@ def landed_profile(connection: duckdb.DuckDBPyConnection, root: Path, kind: str,
     for name, _ in described:
         if name in _PROVENANCE or (kind == "raceform" and name in ("race_date", "reason")):
             continue
-        seen = (
-            f"select {year} as year, {quoted(name)}::varchar as value, count(*) as rows, {_BLANK} as blank, "
-            f"try_cast(value as double) as number from {relation} group by all"
-        )
-        profiled = connection.execute(
-            f"""select year, sum(rows)::bigint, coalesce(sum(rows) filter (blank), 0) / sum(rows),
-                       count(*) filter (not blank),
-                       coalesce(sum(rows) filter (not blank and number is not null), 0)
-                           >= {_MOSTLY} * sum(rows) filter (not blank),
-                       min(number) filter (not blank), max(number) filter (not blank),
-                       left(min(value) filter (not blank), 40), left(max(value) filter (not blank), 40)
-                from ({seen}) group by year order by year"""
+        rarest_of = f"min_by([left(value, 40), rows::varchar], {{'rows': rows, 'value': value}}, {_ODD_VALUES})"
+        rows_of_column = connection.execute(
+            f"""
+            with seen as (
+                select {year} as year, {quoted(name)}::varchar as value, count(*) as rows, {_BLANK} as blank,
+                       try_cast(value as double) as number
+                from {relation} group by all
+            )
+            select year, sum(rows)::bigint, coalesce(sum(rows) filter (blank), 0) / sum(rows),
+                   count(*) filter (not blank) as distinct_count,
+                   coalesce(sum(rows) filter (not blank and number is not null), 0)
+                       >= {_MOSTLY} * sum(rows) filter (not blank),
+                   min(number) filter (not blank), max(number) filter (not blank),
+                   left(min(value) filter (not blank), 40), left(max(value) filter (not blank), 40),
+                   {rarest_of} filter (not blank and number is null),
+                   {rarest_of} filter (not blank)
+            from seen group by year order by year"""
         ).fetchall()
-        odd = _odd_values(connection, seen, profiled)
-        for at, rows, blank, distinct, numeric, low, high, first, last in profiled:
+        for at, rows, blank, distinct, numeric, low, high, first, last, no_numbers, rarest in rows_of_column:
+            odd = no_numbers if numeric else rarest if 1 < distinct <= _MANY_VALUES else None
             lines.append(
                 {
                     "column": name,
@@ -195,34 +200,11 @@ def landed_profile(connection: duckdb.DuckDBPyConnection, root: Path, kind: str,
                     "distinct_count": distinct,
                     "low": f"{low:g}" if numeric else first,
                     "high": f"{high:g}" if numeric else last,
-                    "odd_values": odd.get(at, ""),
+                    "odd_values": ", ".join(f"{value} ({int(count):,})" for value, count in odd or ()),
                     "rejected_fields": 0,
                 }
             )
     return pl.DataFrame(lines, schema=_PROFILE)
-
-
-def _odd_values(
-    connection: duckdb.DuckDBPyConnection, seen: str, profiled: Sequence[tuple[Any, ...]]
-) -> dict[int | None, str]:
-    """Values per year that are no number where nearly all are, else the rarest of a column with few distinct ones."""
-    numeric = [line[0] for line in profiled if line[4]]
-    few = [line[0] for line in profiled if not line[4] and 1 < line[3] <= _MANY_VALUES]
-    if not numeric and not few:
-        return {}
-    among_numbers, rare = (
-        " or ".join(["false", *("year is null" if year is None else f"year = {year}" for year in years)])
-        for years in (numeric, few)
-    )
-    rows = connection.execute(
-        f"""select year, left(value, 40), rows from ({seen})
-            where not blank and (({rare}) or (number is null and ({among_numbers})))
-            qualify row_number() over (partition by year order by rows, value) <= {_ODD_VALUES} order by 1, 3, 2"""
-    ).fetchall()
-    found: dict[int | None, list[str]] = {}
-    for year, value, count in rows:
-        found.setdefault(year, []).append(f"{value} ({count:,})")
-    return {year: ", ".join(words) for year, words in found.items()}
 
 
 def typed_profile(connection: duckdb.DuckDBPyConnection, table: str) -> pl.DataFrame:
