@@ -180,15 +180,12 @@ def compare(
     run_b: Annotated[str, typer.Argument(help="The run to compare it with.")],
 ) -> None:
     """Paired differences of two backtest runs, with intervals."""
-    from velo_assets.betting.compare import compare_runs, load_run
+    from velo_assets.betting.compare import compare_runs, comparison_text, load_run
 
     runs = _data_root().reports / "runs"
     with _plain_errors():
         result = compare_runs(load_run(runs, run_a), load_run(runs, run_b))
-    for table in (result.accuracy, result.money, result.settings):
-        typer.echo(str(table))
-    for note in result.notes:
-        typer.echo(f"- {note}")
+    typer.echo(f"a = {run_a}, b = {run_b}\n\n{comparison_text(result)}")
 
 
 @app.command()

@@ -151,9 +151,7 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     dimensions = ("year", "code", "course", "race_class", "price_band", "month")
     with warehouse.get_connection() as connection:
         parts = [
-            breakdown(ledger, by, draws=400).with_columns(
-                pl.lit(by).alias("dimension"), pl.col("group").cast(pl.String)
-            )
+            breakdown(ledger, by).with_columns(pl.lit(by).alias("dimension"), pl.col("group").cast(pl.String))
             for ledger in _ledgers_of(connection, [strategy.id for strategy in load_strategies()])
             for by in dimensions
         ]
@@ -166,14 +164,19 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     "backtest/error_map",
     PREDICTIONS,
     "Where SQPE, TIE and NDS are right and wrong: confusion counts, convergence, bias by narrative tag with its "
-    "significance after Holm's correction.",
-    {"duckdb", "polars"},
-    BETTING_CODE,
+    "significance after Holm's correction. For people: reports/error_map.html.",
+    {"duckdb", "polars", "html"},
+    REPORT_CODE,
 )
-def error_map(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+def error_map(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
+) -> dg.MaterializeResult[None]:
     """Judge the modules."""
     from velo_assets.betting import error_map as judged
     from velo_assets.betting.backtest import read_predictions
+    from velo_assets.reports.error_map_page import build_error_map_page
+    from velo_assets.reports.pages import write_page
+    from velo_assets.simulation.marker import data_kind
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
@@ -182,11 +185,21 @@ def error_map(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -
     table = judged.error_map(predictions)
     scores = judged.module_scores(predictions)
     convergence = judged.convergence_table(predictions)
+    root = data_root.root()
+    page = build_error_map_page(
+        table,
+        scores,
+        convergence,
+        missing_tags=judged.available_tags(predictions)[1],
+        simulated=data_kind(root.raceform) == "simulated",
+        closing_price=DECISION_PRICE.is_closing,
+    )
     with warehouse.get_connection() as connection:
         replace_table(connection, "backtest/module_scores", scores)
         replace_table(connection, "backtest/convergence", convergence)
         built = replace_table(connection, "backtest/error_map", table)
         record(connection, context, inputs, built.rows)
+    path = write_page(root.reports / "error_map.html", page)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
@@ -194,13 +207,14 @@ def error_map(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -
             notes=dg.MetadataValue.md("\n".join(f"- {note}" for note in judged.notes(table))),
             convergence=dg.MetadataValue.md(_markdown(convergence)),
             module_scores=dg.MetadataValue.md(_markdown(scores)),
+            page=dg.MetadataValue.path(str(path)),
         )
     )
 
 
 @_asset(
     "backtest/tear_sheet",
-    ("backtest/strategies", "backtest/bets", *PREDICTIONS, "models/blend"),
+    ("backtest/strategies", "backtest/bets", "backtest/error_map", *PREDICTIONS, "models/blend"),
     "The verdict: reports/tear_sheet.html for people, reports/scoreboard.json for programs, the promotion gate's "
     "decision, and the run kept for `velo compare`.",
     {"html", "json"},
@@ -233,9 +247,65 @@ def tear_sheet(
     )
 
 
+class RunsToCompare(dg.Config):
+    """Two stored backtest runs; the last two when nothing is said."""
+
+    run_a: str = ""
+    run_b: str = ""
+
+
+@_asset(
+    "backtest/comparison",
+    ("backtest/tear_sheet",),
+    "Two stored runs side by side, the last two unless the launchpad names others: paired differences in R2 and in "
+    "return, with intervals. The same as `velo compare RUN_A RUN_B`.",
+    {"duckdb", "polars"},
+    REPORT_CODE,
+)
+def comparison(
+    context: dg.AssetExecutionContext,
+    config: RunsToCompare,
+    warehouse: WarehouseResource,
+    data_root: DataRootResource,
+) -> dg.MaterializeResult[None]:
+    """Compare two stored runs."""
+    import polars as pl
+
+    from velo_assets.betting.compare import (
+        COMPARISON,
+        compare_runs,
+        comparison_table,
+        comparison_text,
+        latest_two,
+        load_run,
+        stored_runs,
+    )
+
+    runs = data_root.root().reports / "runs"
+    pair = (config.run_a, config.run_b) if config.run_a and config.run_b else latest_two(runs)
+    if pair is None:
+        table, text = pl.DataFrame(schema=COMPARISON), "One stored run so far: nothing to compare it with."
+    else:
+        result = compare_runs(load_run(runs, pair[0]), load_run(runs, pair[1]))
+        table, text = comparison_table(*pair, result), comparison_text(result)
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
+        built = replace_table(connection, "backtest/comparison", table)
+        record(connection, context, inputs, built.rows)
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            built,
+            [Column(name, name.replace("_", " "), "") for name in COMPARISON],
+            runs=list(pair or ()),
+            stored_runs=stored_runs(runs),
+            comparison=dg.MetadataValue.md(text),
+        )
+    )
+
+
 def assets() -> list[dg.AssetsDefinition]:
     """The assets of the layer."""
-    return [*sql_assets("backtest"), bets, strategies, breakdowns, error_map, tear_sheet]
+    return [*sql_assets("backtest"), bets, strategies, breakdowns, error_map, tear_sheet, comparison]
 
 
 def _write_ledgers(connection: "duckdb.DuckDBPyConnection", parts: Iterable["pl.DataFrame"]) -> int:

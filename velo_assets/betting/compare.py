@@ -1,7 +1,7 @@
 """Two stored backtests side by side: paired differences with intervals.
 
-Belongs here: storing a run's predictions and bets as Parquet under `reports/runs/<run_id>/`, loading them, comparing
-them. Not here: what a run is made of.
+Belongs here: storing a run's predictions and daily results as Parquet under `reports/runs/<run_id>/`, loading them,
+comparing them. Not here: what a run is made of.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Run:
     Attributes:
         run_id: name of its folder.
         predictions: wide frame, columns `STORED_COLUMNS`, `market_probability`, `probability_<recipe>`.
-        bets: ledger.
+        days: what each strategy staked and made each day, from `day_totals`.
         settings: what produced it.
     """
 
     run_id: str
     predictions: pl.DataFrame
-    bets: pl.DataFrame
+    days: pl.DataFrame
     settings: Mapping[str, Any]
 
 
@@ -64,8 +64,24 @@ class Comparison:
     notes: list[str]
 
 
+def day_totals(bets: pl.DataFrame) -> pl.DataFrame:
+    """What each strategy staked and made each day: all that a paired comparison of returns needs of a ledger.
+
+    Args:
+        bets: ledger.
+
+    Returns:
+        `strategy_id, race_date, bets, stake, profit` over the bets that count, strategies in the order of the ledger.
+    """
+    return (
+        counted(bets)
+        .group_by("strategy_id", "race_date", maintain_order=True)
+        .agg(pl.len().cast(pl.Int64).alias("bets"), pl.col("stake").sum(), pl.col("profit").sum())
+    )
+
+
 def write_run(
-    runs: Path, run_id: str, predictions: pl.DataFrame, bets: pl.DataFrame, settings: Mapping[str, Any]
+    runs: Path, run_id: str, predictions: pl.DataFrame, days: pl.DataFrame, settings: Mapping[str, Any]
 ) -> Path:
     """Store a backtest; a run of the same id is replaced as a whole.
 
@@ -73,7 +89,7 @@ def write_run(
         runs: folder of all runs (`reports/runs`).
         run_id: letters, digits, `.`, `_` and `-`.
         predictions: wide frame.
-        bets: ledger.
+        days: from `day_totals`.
         settings: JSON-ready.
 
     Returns:
@@ -89,7 +105,7 @@ def write_run(
     kept = [name for name in (*STORED_COLUMNS, "market_probability") if name in predictions.columns]
     kept += [f"probability_{recipe}" for recipe in recipes(predictions)]
     predictions.select(kept).write_parquet(unfinished / "predictions.parquet")
-    bets.write_parquet(unfinished / "bets.parquet")
+    days.write_parquet(unfinished / "days.parquet")
     (unfinished / "settings.json").write_text(json.dumps(dict(settings), indent=2, default=str), encoding="utf-8")
     if folder.exists():
         shutil.rmtree(folder)
@@ -99,7 +115,7 @@ def write_run(
 
 def stored_runs(runs: Path) -> list[str]:
     """Ids of the stored runs, oldest first."""
-    folders = [path for path in runs.glob("*/predictions.parquet") if not path.parent.name.startswith(".")]
+    folders = [path for path in runs.glob("*/days.parquet") if not path.parent.name.startswith(".")]
     return [path.parent.name for path in sorted(folders, key=lambda path: (path.stat().st_mtime, path.parent.name))]
 
 
@@ -111,13 +127,13 @@ def load_run(runs: Path, run_id: str) -> Run:
         ValueError: a run id that can't be one.
     """
     folder = _folder(runs, run_id)
-    if not (folder / "predictions.parquet").is_file():
+    if not (folder / "days.parquet").is_file():
         there = ", ".join(stored_runs(runs)) or "none"
         raise UnknownRunError(f"no stored run {run_id!r} in {runs}; there are: {there}")
     return Run(
         run_id,
         pl.read_parquet(folder / "predictions.parquet"),
-        pl.read_parquet(folder / "bets.parquet"),
+        pl.read_parquet(folder / "days.parquet"),
         json.loads((folder / "settings.json").read_text(encoding="utf-8")),
     )
 
@@ -138,7 +154,7 @@ def compare_runs(a: Run, b: Run, *, draws: int = DEFAULT_DRAWS, seed: int = 0) -
     notes = []
     names_a = dict.fromkeys(("market", *recipes(a.predictions)))
     accuracy = [_accuracy(a, b, recipe, draws, seed) for recipe in names_a if _both(a, b, recipe)]
-    ids = {run.run_id: run.bets.get_column("strategy_id").unique(maintain_order=True).to_list() for run in (a, b)}
+    ids = {run.run_id: run.days.get_column("strategy_id").unique(maintain_order=True).to_list() for run in (a, b)}
     money = [_money(a, b, strategy, draws, seed) for strategy in ids[a.run_id] if strategy in ids[b.run_id]]
     for run, other in ((a, b), (b, a)):
         absent = sorted(set(recipes(run.predictions)) - set(recipes(other.predictions)))
@@ -164,6 +180,80 @@ def compare_runs(a: Run, b: Run, *, draws: int = DEFAULT_DRAWS, seed: int = 0) -
     )
 
 
+def latest_two(runs: Path) -> tuple[str, str] | None:
+    """The last stored run but one, and the last; None while there are fewer than two."""
+    there = stored_runs(runs)
+    return (there[-2], there[-1]) if len(there) > 1 else None
+
+
+def comparison_table(a: str, b: str, result: Comparison) -> pl.DataFrame:
+    """A comparison as one long table.
+
+    Args:
+        a: id of the run compared with.
+        b: id of the run on trial.
+        result: from `compare_runs`.
+
+    Returns:
+        Columns `COMPARISON`; `measure` is `r2` (`name` is a recipe, `cases` are races) or `roi` (`name` is a strategy,
+        `cases` are the bets of run b).
+    """
+    parts = [
+        result.accuracy.select(
+            pl.lit("r2").alias("measure"),
+            pl.col("recipe").alias("name"),
+            pl.col("races").alias("cases"),
+            pl.col("r2_a").alias("value_a"),
+            pl.col("r2_b").alias("value_b"),
+            *_INTERVAL,
+        ),
+        result.money.select(
+            pl.lit("roi").alias("measure"),
+            pl.col("strategy_id").alias("name"),
+            pl.col("bets_b").alias("cases"),
+            pl.col("roi_a").alias("value_a"),
+            pl.col("roi_b").alias("value_b"),
+            *_INTERVAL,
+        ),
+    ]
+    runs = (pl.lit(a).alias("run_a"), pl.lit(b).alias("run_b"))
+    return pl.concat(parts).select(*runs, pl.all()).cast(COMPARISON)  # type: ignore[arg-type]
+
+
+def comparison_text(result: Comparison) -> str:
+    """A comparison in Markdown, for the terminal and the UI alike; an interval that leaves out 0 is starred."""
+    lines: list[str] = []
+    for title, table, name, digits, scale in (
+        ("R2, paired by race", result.accuracy, "recipe", 5, 1.0),
+        ("Return on stakes in %, paired by race day", result.money, "strategy_id", 2, 100.0),
+    ):
+        count = "races" if name == "recipe" else "bets_b"
+        kind = "r2" if name == "recipe" else "roi"
+        lines += [
+            f"**{title}**",
+            "",
+            f"| {name} | {count} | a | b | b - a | 95% interval |",
+            "|---|---:|---:|---:|---:|---|",
+        ]
+        for row in table.iter_rows(named=True):
+            values = [scale * row[column] for column in (f"{kind}_a", f"{kind}_b")]
+            ends = ""
+            if row["low"] is not None:
+                star = " *" if row["low"] > 0 or row["high"] < 0 else ""
+                ends = f"{scale * row['low']:+.{digits}f} to {scale * row['high']:+.{digits}f}{star}"
+            lines.append(
+                f"| {row[name]} | {row[count]:,} | {values[0]:.{digits}f} | {values[1]:.{digits}f} | "
+                f"{scale * row['difference']:+.{digits}f} | {ends} |"
+            )
+        lines.append("")
+    if result.settings.height:
+        lines += ["**Settings that differ**", "", "| setting | a | b |", "|---|---|---|"]
+        lines += [f"| {name} | {old} | {new} |" for name, old, new in result.settings.iter_rows()]
+        lines.append("")
+    lines += [f"- {note}" for note in result.notes]
+    return "\n".join(lines).rstrip()
+
+
 _INTERVAL = {"difference": pl.Float64, "low": pl.Float64, "high": pl.Float64}
 _ACCURACY = {"recipe": pl.String, "races": pl.Int64, "r2_a": pl.Float64, "r2_b": pl.Float64, **_INTERVAL}
 _MONEY = {
@@ -174,6 +264,19 @@ _MONEY = {
     "roi_b": pl.Float64,
     **_INTERVAL,
 }
+COMPARISON: dict[str, pl.DataType] = {
+    "run_a": pl.String(),
+    "run_b": pl.String(),
+    "measure": pl.String(),
+    "name": pl.String(),
+    "cases": pl.Int64(),
+    "value_a": pl.Float64(),
+    "value_b": pl.Float64(),
+    "difference": pl.Float64(),
+    "low": pl.Float64(),
+    "high": pl.Float64(),
+}
+"""Columns of `backtest.comparison`."""
 
 
 def _column(recipe: str) -> str:
@@ -216,7 +319,7 @@ def _accuracy(a: Run, b: Run, recipe: str, draws: int, seed: int) -> dict[str, A
 
 def _money(a: Run, b: Run, strategy: str, draws: int, seed: int) -> dict[str, Any] | None:
     """Paired difference in ROI of one strategy; None when one of the runs staked nothing."""
-    parts = [counted(run.bets.filter(pl.col("strategy_id") == strategy)) for run in (a, b)]
+    parts = [run.days.filter(pl.col("strategy_id") == strategy) for run in (a, b)]
     if any(part.get_column("stake").sum() <= 0 for part in parts):
         return None
     table = pl.concat(
@@ -236,8 +339,8 @@ def _money(a: Run, b: Run, strategy: str, draws: int, seed: int) -> dict[str, An
     low, high = np.quantile(differences, [0.025, 0.975]) if len(sums) > 1 else (None, None)
     return {
         "strategy_id": strategy,
-        "bets_a": parts[0].height,
-        "bets_b": parts[1].height,
+        "bets_a": int(parts[0].get_column("bets").sum()),
+        "bets_b": int(parts[1].get_column("bets").sum()),
         "roi_a": roi[0],
         "roi_b": roi[1],
         "difference": roi[1] - roi[0],

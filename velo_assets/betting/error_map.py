@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from velo_assets.betting.strategies import MODULE_TOLERANCE
-from velo_assets.modelling.bootstrap import DEFAULT_DRAWS, ratio_interval
+from velo_assets.modelling.bootstrap import money_interval
 from velo_assets.modelling.disruption import MODULES
 from velo_assets.modelling.guards import require_columns
 from velo_assets.modelling.races import Races
@@ -148,13 +148,11 @@ def module_scores(frame: pl.DataFrame, thresholds: dict[str, float] | None = Non
     return pl.DataFrame(rows, schema={"module": pl.String, "threshold": pl.Float64, **counts, **rates})
 
 
-def convergence_table(frame: pl.DataFrame, draws: int = DEFAULT_DRAWS, seed: int = 0) -> pl.DataFrame:
+def convergence_table(frame: pl.DataFrame) -> pl.DataFrame:
     """What happened to runners by how many modules put them above the market.
 
     Args:
         frame: wide frame with all three modules and the result columns.
-        draws: bootstrap draws.
-        seed: of the draws.
 
     Returns:
         `modules_above` (0 to 3), `runners, wins, expected_wins, a_over_e, a_over_e_low, a_over_e_high, roi, roi_low,
@@ -180,8 +178,8 @@ def convergence_table(frame: pl.DataFrame, draws: int = DEFAULT_DRAWS, seed: int
             (pl.col("win_share") * pl.col("decision_price") - 1).sum().alias("profit"),
         )
         days = days.sort("race_date")
-        ratio = ratio_interval(days["won"].to_numpy(), days["expected"].to_numpy(), draws, seed)
-        roi = ratio_interval(days["profit"].to_numpy(), days["staked"].to_numpy(), draws, seed)
+        ratio = money_interval(days["won"].to_numpy(), days["expected"].to_numpy(), 0.0)
+        roi = money_interval(days["profit"].to_numpy(), days["staked"].to_numpy(), -1.0)
         rows.append(
             {
                 "modules_above": above,

@@ -5,8 +5,11 @@ Belongs here: numbers per strategy and per breakdown. Not here: pictures (`repor
 Definitions
 - A bet counts when it was settled as won, placed or lost; void and unmatched orders are counted apart and are in no
   total of stakes.
-- ROI = profit / turnover, interval by drawing race days with replacement (`modelling.bootstrap`).
-- A/E = wins / expected wins, expected from the de-vigged market at the decision price; dead-heaters count their share.
+- ROI = profit / turnover, interval by race day with a correction for skewness (`modelling.bootstrap.money_interval`).
+  The turnover of a lay is the backer's stake, not the liability.
+- Win rate = bets won over bets, dead-heaters counting their share; a lay is won when its runner is beaten.
+- A/E = wins / expected wins of the runners bet on, expected from the de-vigged market at the decision price; for lays
+  below 1 is good.
 - Archie = N (W - E)^2 / (E (N - E)), about chi-square with 1 degree of freedom when the market is right.
 - Closing-line value = stake-weighted mean of price taken / SP - 1; null when the price taken is itself a closing price.
 - Sharpe = mean / standard deviation of the profit per day with a bet, times the root of such days per year; no
@@ -28,7 +31,7 @@ from numpy.typing import NDArray
 
 from velo_assets.betting.predictions import CLOSING_PRICE_KINDS
 from velo_assets.betting.settle import COMMISSION_RATES, SETTLED
-from velo_assets.modelling.bootstrap import DEFAULT_DRAWS, ratio_interval, resample
+from velo_assets.modelling.bootstrap import money_interval, skew_corrected_ends
 from velo_assets.settings import PRICE_BUCKETS
 
 FloatArray = NDArray[np.float64]
@@ -50,8 +53,6 @@ def strategy_table(
     *,
     names: dict[str, str] | None = None,
     trials: int | None = None,
-    draws: int = DEFAULT_DRAWS,
-    seed: int = 0,
 ) -> pl.DataFrame:
     """One row per strategy.
 
@@ -59,8 +60,6 @@ def strategy_table(
         bets: ledger, or ledgers of one strategy each (`ledger.ledgers`), which needs less memory.
         names: readable name per strategy id.
         trials: number of variants ever tried on these data (`trials.count_trials`); None = the strategies in `bets`.
-        draws: bootstrap draws.
-        seed: of the bootstrap.
 
     Returns:
         `strategy_id, name, orders, bets, void, unmatched, wins, expected_wins, win_rate, turnover, profit, roi,
@@ -74,7 +73,7 @@ def strategy_table(
     nulls: list[NullReturn | None] = []
     for part in parts:
         for (strategy_id,), ledger in part.group_by(["strategy_id"], maintain_order=True):
-            row, null = _strategy_row(str(strategy_id), ledger, draws, seed)
+            row, null = _strategy_row(str(strategy_id), ledger)
             row["name"] = (names or {}).get(str(strategy_id), str(strategy_id))
             rows.append(row)
             nulls.append(null)
@@ -136,8 +135,6 @@ def breakdown(
     *,
     buckets: Sequence[tuple[float, float]] = PRICE_BUCKETS,
     trials: int | None = None,
-    draws: int = DEFAULT_DRAWS,
-    seed: int = 0,
 ) -> pl.DataFrame:
     """ROI and A/E of each strategy by one dimension.
 
@@ -147,8 +144,6 @@ def breakdown(
         buckets: price bands for `price_band`, low included, high excluded.
         trials: number of variants ever tried on these data; adds the best-of-K null of each group, with K = trials
             times the groups of the strategy, as each group is another look at the data.
-        draws: bootstrap draws; the days drawn are the same for every group, so that groups can be compared.
-        seed: of the bootstrap.
 
     Returns:
         `strategy_id, dimension, group, bets, wins, expected_wins, turnover, profit, roi, roi_low, roi_high, a_over_e`,
@@ -165,21 +160,19 @@ def breakdown(
         pl.col("market_probability").sum().alias("expected_wins"),
         pl.col("stake").sum().alias("turnover"),
         pl.col("profit").sum(),
+        (pl.col("side") == "lay").any().alias("laid"),
     )
     table = (
         daily.group_by("strategy_id", "group")
-        .agg(pl.col("bets", "wins", "expected_wins", "turnover", "profit").sum(), pl.len().alias("days"))
+        .agg(
+            pl.col("bets", "wins", "expected_wins", "turnover", "profit").sum(),
+            pl.len().alias("days"),
+            pl.col("laid").any(),
+        )
         .sort("strategy_id", "group")
     )
-    parts = []
-    for (strategy_id,), rows in table.group_by(["strategy_id"], maintain_order=True):
-        parts.append(_with_intervals(rows, daily.filter(pl.col("strategy_id") == strategy_id), draws, seed))
-    schema = {"strategy_id": pl.String, "dimension": pl.String, "group": pl.String}
-    if not parts:
-        numbers = ("turnover", "profit", "roi", "roi_low", "roi_high", "wins", "expected_wins", "a_over_e")
-        return pl.DataFrame(schema={**schema, "bets": pl.UInt32, **dict.fromkeys(numbers, pl.Float64)})
     ratio = pl.when(pl.col("expected_wins") > 0).then(pl.col("wins") / pl.col("expected_wins")).otherwise(None)
-    cut = pl.concat(parts).select(
+    cut = _with_intervals(table, daily).select(
         "strategy_id",
         pl.lit(by).alias("dimension"),
         "group",
@@ -364,9 +357,7 @@ def archie(wins: float, expected: float, bets: int) -> float | None:
     return bets * (wins - expected) ** 2 / (expected * (bets - expected)) if 0 < expected < bets else None
 
 
-def _strategy_row(
-    strategy_id: str, ledger: pl.DataFrame, draws: int, seed: int
-) -> tuple[dict[str, object], NullReturn | None]:
+def _strategy_row(strategy_id: str, ledger: pl.DataFrame) -> tuple[dict[str, object], NullReturn | None]:
     """All metrics of one strategy but the best-of-K null, which needs K."""
     settled = counted(ledger)
     status = dict(ledger.get_column("status").value_counts().iter_rows())
@@ -386,22 +377,23 @@ def _strategy_row(
     priced = settled.filter(pl.col("market_probability").is_not_null())
     wins, expected = float(priced.get_column("win_share").sum()), float(priced.get_column("market_probability").sum())
     score = archie(wins, expected, priced.height)
-    roi = ratio_interval(days.get_column("profit").to_numpy(), days.get_column("turnover").to_numpy(), draws, seed)
-    # Bets that all lost give the same ratio in every draw: no doubt is shown there because none was measured.
-    doubt = roi.high - roi.low > MINIMUM_SD
+    laid = (settled.get_column("side") == "lay").to_numpy()
+    won = np.where(laid, 1.0 - settled.get_column("win_share").to_numpy(), settled.get_column("win_share").to_numpy())
+    # Bets that all lost show no spread, so no doubt is shown: none was measured.
+    roi = money_interval(days["profit"].to_numpy(), days["turnover"].to_numpy(), _worst_return(bool(laid.any())))
     by_day = days.get_column("profit").to_numpy()
     falls = drawdown(np.cumsum(by_day))
     row |= {
         "wins": float(settled.get_column("win_share").sum()),
         "expected_wins": expected if priced.height else None,
-        "win_rate": float(settled.get_column("win_share").sum()) / settled.height,
+        "win_rate": float(won.mean()),
         "mean_odds": settled.get_column("matched_price").mean(),
         "turnover": turnover,
         "profit": profit,
         "roi": roi.estimate,
-        "roi_low": _finite(roi.low) if doubt else None,
-        "roi_high": _finite(roi.high) if doubt else None,
-        "roi_se": _finite(roi.standard_error) if doubt else None,
+        "roi_low": _finite(roi.low),
+        "roi_high": _finite(roi.high),
+        "roi_se": _finite(roi.standard_error),
         "archie": score,
         "archie_p": None if score is None else math.erfc(math.sqrt(score / 2.0)),
         "closing_line_value": _closing_line_value(settled),
@@ -413,12 +405,7 @@ def _strategy_row(
     }
     if expected > 0:
         expected_days = daily_profit(priced)
-        ratio = ratio_interval(
-            expected_days.get_column("wins").to_numpy(),
-            expected_days.get_column("expected_wins").to_numpy(),
-            draws,
-            seed,
-        )
+        ratio = money_interval(expected_days["wins"].to_numpy(), expected_days["expected_wins"].to_numpy(), 0.0)
         row |= {"a_over_e": ratio.estimate, "a_over_e_low": _finite(ratio.low), "a_over_e_high": _finite(ratio.high)}
     by_race = settled.group_by("race_key").agg(pl.col("gross_profit").sum()).get_column("gross_profit").to_numpy()
     for rate in COMMISSION_RATES[1:]:
@@ -534,31 +521,36 @@ def _group_nulls(labelled: pl.DataFrame, trials: int) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _with_intervals(rows: pl.DataFrame, daily: pl.DataFrame, draws: int, seed: int) -> pl.DataFrame:
-    """Add ROI and its interval to the groups of one strategy, all from the same drawn days."""
-    _, day = np.unique(daily.get_column("race_date").to_numpy(), return_inverse=True)
-    position = daily.select("group").join(
-        rows.select("group").with_row_index("_row"), on="group", how="left", maintain_order="left"
+def _with_intervals(table: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFrame:
+    """Add ROI and its interval to groups, as `money_interval` makes it, all groups at once."""
+    roi = pl.col("profit") / pl.col("turnover")
+    keys = ["strategy_id", "group"]
+    grouped = table.with_columns(roi.alias("roi"))
+    residual = pl.col("profit") - pl.col("roi") * pl.col("turnover")
+    spread = (
+        daily.join(grouped.select(*keys, "roi"), on=keys)
+        .group_by(keys)
+        .agg(residual.pow(2).sum().alias("_square"), residual.pow(3).sum().alias("_cube"))
     )
-    column = position.get_column("_row").to_numpy().astype(np.int64)
-    groups, days = rows.height, int(day.max()) + 1
-    sums = np.zeros((days, 2 * groups))
-    np.add.at(sums, (day, column), daily.get_column("profit").to_numpy())
-    np.add.at(sums, (day, groups + column), daily.get_column("turnover").to_numpy())
-    drawn = resample(sums, draws, seed)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = np.where(drawn[:, groups:] > 0, drawn[:, :groups] / drawn[:, groups:], np.nan)
-    single = rows.get_column("days").to_numpy() < 2
-    # A group seen on few days is missed by some draws; its quantiles are over the draws that hold it.
-    ratios[:, single] = 0.0
-    low, high = np.nanquantile(ratios, [0.025, 0.975], axis=0)
-    # Where every draw is the same (one day, or no winner at all) the bootstrap knows no doubt, so there is no interval.
-    flat = single | (high - low < MINIMUM_SD)
-    return rows.with_columns(
-        (pl.col("profit") / pl.col("turnover")).alias("roi"),
-        pl.Series("roi_low", np.where(flat, np.nan, low)).fill_nan(None),
-        pl.Series("roi_high", np.where(flat, np.nan, high)).fill_nan(None),
+    grouped = grouped.join(spread, on=keys, how="left", maintain_order="left")
+    square, cube, days, turnover, estimate = (
+        grouped.get_column(name).cast(pl.Float64).to_numpy() for name in ("_square", "_cube", "days", "turnover", "roi")
     )
+    # One day, or no winner at all: the days show no spread, so there is no interval.
+    known = (days > 1) & (square > (1e-12 * turnover) ** 2)
+    safe = np.where(known, square, 1.0)
+    error = np.sqrt(safe * days / np.maximum(days - 1.0, 1.0)) / turnover
+    low, high = skew_corrected_ends(estimate, error, np.where(known, cube, 0.0) / safe**1.5, days)
+    low = np.maximum(low, np.where(grouped.get_column("laid").to_numpy(), -np.inf, -1.0))
+    return grouped.with_columns(
+        pl.Series("roi_low", np.where(known, low, np.nan)).fill_nan(None),
+        pl.Series("roi_high", np.where(known, high, np.nan)).fill_nan(None),
+    )
+
+
+def _worst_return(laid: bool) -> float:
+    """Least return there can be: a back loses its stake, a lay many times the backer's."""
+    return -math.inf if laid else -1.0
 
 
 def _finite(value: float) -> float | None:

@@ -20,9 +20,6 @@ PATTERNS = ("strategy", "regime", "course", "trainer", "tag")
 LEAST_BETS = 30
 """A smaller group says nothing: its interval is wider than +-100% at any price worth betting."""
 
-DRAWS = 500
-"""Bootstrap draws of each interval; thousands of groups, and the second digit decides nothing."""
-
 ARCHIVE_SCHEMA: dict[str, pl.DataType] = {
     "strategy_id": pl.String(),
     "pattern": pl.String(),
@@ -50,8 +47,8 @@ COLUMN_WORDS = {
     "turnover": "money staked",
     "profit": "money won, net of commission",
     "roi": "profit over turnover",
-    "roi_low": "2.5% point over drawn race days",
-    "roi_high": "97.5% point",
+    "roi_low": "lower end of the 95% interval by race day, corrected for skewness",
+    "roi_high": "upper end",
     "a_over_e": "wins over expected wins",
     "best_of_k_95": "ROI that the best of as many tried groups shows one time in twenty without any edge",
 }
@@ -59,7 +56,7 @@ COLUMN_WORDS = {
 
 
 def roi_archive(
-    bets: pl.DataFrame, runners: pl.DataFrame, *, trials: int | None = None, tags: Sequence[Tag] = TAGS, seed: int = 0
+    bets: pl.DataFrame, runners: pl.DataFrame, *, trials: int | None = None, tags: Sequence[Tag] = TAGS
 ) -> pl.DataFrame:
     """Returns of every strategy by pattern.
 
@@ -69,7 +66,6 @@ def roi_archive(
             gives them; a tag whose columns are missing is left out.
         trials: number of variants ever tried on these data; adds the best-of-K null.
         tags: stories told about runners.
-        seed: of the bootstrap.
 
     Returns:
         `ARCHIVE_SCHEMA`, groups of `LEAST_BETS` bets or more; a runner may carry several tags or none.
@@ -82,9 +78,7 @@ def roi_archive(
         if rows.is_empty():
             continue
         # `breakdown` cuts by a column of the ledger; the pattern's value stands in the one for the course.
-        cut = breakdown(
-            rows.with_columns(pl.col("value").alias("course")), "course", trials=trials, draws=DRAWS, seed=seed
-        )
+        cut = breakdown(rows.with_columns(pl.col("value").alias("course")), "course", trials=trials)
         parts.append(cut.drop("dimension").rename({"group": "value"}).with_columns(pl.lit(pattern).alias("pattern")))
     if not parts:
         return pl.DataFrame(schema=ARCHIVE_SCHEMA)

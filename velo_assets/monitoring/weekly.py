@@ -205,7 +205,7 @@ def _strategies(connection: duckdb.DuckDBPyConnection, start: date, end: date) -
     )
     told = []
     for (strategy,), rows in bets.group_by(["strategy_id"], maintain_order=True):
-        roi = roi_interval(rows["profit"], rows["stake"], rows["race_date"].to_numpy(), WEEK_DRAWS)
+        roi = roi_interval(rows["profit"], rows["stake"], rows["race_date"].to_numpy())
         wide = roi.days >= DAYS_FOR_AN_INTERVAL
         told.append(
             {

@@ -17,7 +17,6 @@ import polars as pl
 from velo_assets.betting.ledger import totals
 from velo_assets.betting.metrics import breakdown, counted, equity, null_band, null_return
 from velo_assets.betting.predictions import CLOSING_PRICE_KINDS
-from velo_assets.modelling.bootstrap import DEFAULT_DRAWS
 from velo_assets.modelling.calibration import reliability_table, split_by_market
 from velo_assets.reports import plots
 from velo_assets.reports.accuracy import comparable
@@ -98,7 +97,7 @@ def build_tear_sheet(
     shipped: str = "blend",
     acceptance: Sequence[Mapping[str, Any]] = (),
     gate: Mapping[str, Any] | None = None,
-    draws: int = DEFAULT_DRAWS,
+    error_map: str | None = None,
 ) -> TearSheet:
     """Build the page of a backtest.
 
@@ -114,7 +113,7 @@ def build_tear_sheet(
         shipped: recipe whose probabilities are shown.
         acceptance: rows `criterion, target, value, met` of the scoreboard.
         gate: `passed, reasons` of the scoreboard.
-        draws: bootstrap draws of the breakdowns.
+        error_map: address of the page of the modules, relative to this one; None when there is none.
 
     Returns:
         Page, PNG pictures, headline.
@@ -125,7 +124,7 @@ def build_tear_sheet(
     row = _shown(table, strategy_id)
     own = bets.filter(pl.col("strategy_id") == row["strategy_id"])
     trials = int(row["trials"])
-    parts = {by: breakdown(own, by, trials=trials, draws=draws) for by, _ in (*BREAKDOWN_TITLES, ("year_month", ""))}
+    parts = {by: breakdown(own, by, trials=trials) for by, _ in (*BREAKDOWN_TITLES, ("year_month", ""))}
     svg, png = _pictures(own, predictions, shipped, parts, folds, trials)
     closing = bool(set(own.get_column("price_kind").unique().to_list()) & set(CLOSING_PRICE_KINDS))
     without_skill = null_return(counted(own))
@@ -140,7 +139,7 @@ def build_tear_sheet(
             (f"{_day(first)} to {_day(last)}", f"{races_in_all:,} races", f"{predictions.height:,} runners")
         ),
         footer="Made by VELO. Returns are out of sample: each year is scored by models fitted on earlier years only. "
-        "Intervals resample race days. Past races are no promise.",
+        "Intervals are by race day, corrected for skewness. Past races are no promise.",
         title=row["name"],
         headline=headline,
         lead=_lead(row, pooled, None if without_skill is None else without_skill.mean, shipped),
@@ -156,6 +155,7 @@ def build_tear_sheet(
         races=races,
         acceptance=[_acceptance_row(item) for item in acceptance],
         gate=None if gate is None else _gate(gate),
+        error_map=error_map,
         settings=[(name, str(value)) for name, value in settings.items()],
         orders=_uncounted(bets, table),
     )
@@ -252,8 +252,8 @@ def _lead(row: Mapping[str, Any], pooled: Mapping[str, Any], without_skill: floa
             else "no clear difference"
         )
         words.append(
-            f"As a forecaster the {shipped} scores R² {number(pooled[f'r2_{shipped}'], 4)} against the market's "
-            f"{number(pooled['r2_market'], 4)}: {verdict} ({number(pooled['delta_r2'], 4, signed=True)}, "
+            f"Judged as forecasts, the chances of the {shipped} score R² {number(pooled[f'r2_{shipped}'], 4)} against "
+            f"the market's {number(pooled['r2_market'], 4)}: {verdict} ({number(pooled['delta_r2'], 4, signed=True)}, "
             f"{number(low, 4, signed=True)} to {number(high, 4, signed=True)})."
         )
     return " ".join(words)

@@ -14,6 +14,7 @@ import polars as pl
 from velo_assets.betting.backtest import choose_shipped, judge, read_predictions
 from velo_assets.betting.compare import write_run
 from velo_assets.betting.metrics import counted
+from velo_assets.betting.settle import SETTLED
 from velo_assets.modelling.promotion import Candidate, GateDecision
 from velo_assets.reports.accuracy import fold_metrics
 from velo_assets.reports.pages import write_page
@@ -59,6 +60,7 @@ class Backtest:
         predictions: wide frame.
         shipped: recipe that is put to the gate.
         ledger: bets of the strategy shown in detail, of the two that back everything, and all that did not count.
+        days: what each strategy staked and made each day, for `velo compare`.
         strategies: table of all strategies.
         weights: alpha and beta per fold.
         races: race_date of every race.
@@ -70,6 +72,7 @@ class Backtest:
     predictions: pl.DataFrame
     shipped: str
     ledger: pl.DataFrame
+    days: pl.DataFrame
     strategies: pl.DataFrame
     weights: pl.DataFrame
     races: pl.DataFrame
@@ -98,6 +101,12 @@ def read_backtest(warehouse: Warehouse, decision_price: DecisionPrice) -> Backte
                 "select * from backtest.bets where strategy_id in (?, 'market_all', 'market_to_price') "
                 "or status in ('void', 'unmatched')",
                 [f"{shipped}_top20"],
+            ),
+            frame_of(
+                connection,
+                "select strategy_id, race_date, count(*)::bigint as bets, sum(stake) as stake, sum(profit) as profit "
+                "from backtest.bets where list_contains(?, status) group by all order by min(rowid)",
+                [list(SETTLED)],
             ),
             frame_of(connection, "select * from backtest.strategies"),
             frame_of(
@@ -194,10 +203,11 @@ def write_verdict(
         shipped=backtest.shipped,
         acceptance=scoreboard["acceptance"],
         gate=scoreboard["gate"],
+        error_map="error_map.html" if (root.reports / "error_map.html").is_file() else None,
     )
     write_page(root.reports / "tear_sheet.html", sheet.html)
     write_scoreboard(root.reports / "scoreboard.json", scoreboard)
-    write_run(root.reports / "runs", run_id, backtest.predictions, backtest.ledger, settings)
+    write_run(root.reports / "runs", run_id, backtest.predictions, backtest.days, settings)
     _drop_old_runs(root)
     return WrittenVerdict(sheet.headline, backtest.shipped, scoreboard, dict(sheet.pictures), run_id, decision)
 

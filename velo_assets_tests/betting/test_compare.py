@@ -7,7 +7,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from velo_assets.betting.compare import UnknownRunError, compare_runs, load_run, stored_runs, write_run
+from velo_assets.betting.compare import (
+    COMPARISON,
+    UnknownRunError,
+    compare_runs,
+    comparison_table,
+    comparison_text,
+    day_totals,
+    latest_two,
+    load_run,
+    stored_runs,
+    write_run,
+)
 from velo_assets.betting.ledger import place_bets
 from velo_assets.betting.metrics import strategy_table
 from velo_assets.betting.strategies import Strategy
@@ -18,7 +29,7 @@ TOP = Strategy("top", "Top", "blend", top_share=0.3)
 
 def store(runs: Path, run_id: str, frame: pl.DataFrame, **settings: object) -> pl.DataFrame:
     bets = place_bets(frame, [TOP])
-    write_run(runs, run_id, frame, bets, {"seed": 1, **settings})
+    write_run(runs, run_id, frame, day_totals(bets), {"seed": 1, **settings})
     return bets
 
 
@@ -36,6 +47,14 @@ def test_a_better_model_shows_its_gain(tmp_path: Path) -> None:
     assert (money["roi_a"], money["roi_b"]) == pytest.approx(tuple(roi))
     assert money["low"] < money["difference"] < money["high"]
     assert result.settings.rows() == [("note", "None", "sharper")]
+    table = comparison_table("a", "b", result)
+    assert table.schema == COMPARISON
+    assert table.filter(pl.col("measure") == "roi").row(0, named=True)["difference"] == money["difference"]
+    text = comparison_text(result)
+    assert f"| blend | 1,500 | {rows['blend']['r2_a']:.5f} |" in text
+    assert " *" in text
+    assert "| note | None | sharper |" in text
+    assert latest_two(tmp_path) == ("a", "b")
 
 
 def test_a_run_equals_itself(tmp_path: Path) -> None:
@@ -51,7 +70,7 @@ def test_what_can_not_be_compared_is_said(tmp_path: Path) -> None:
     frame = random_world(60, seed=3)
     store(tmp_path, "a", frame.with_columns(probability_experts=pl.col("probability_blend")))
     other = frame.with_columns(pl.col("race_key") + 10_000, pl.col("runner_key") + 10_000_000)
-    write_run(tmp_path, "b", other, place_bets(other, [Strategy("own", "Own", "market")]), {})
+    write_run(tmp_path, "b", other, day_totals(place_bets(other, [Strategy("own", "Own", "market")])), {})
     result = compare_runs(load_run(tmp_path, "a"), load_run(tmp_path, "b"), draws=50)
     assert result.accuracy.is_empty()
     assert result.money.is_empty()
@@ -65,6 +84,7 @@ def test_runs_are_replaced_and_listed(tmp_path: Path) -> None:
     store(tmp_path, "a", random_world(20, seed=4))
     store(tmp_path, "a", random_world(30, seed=4))
     assert stored_runs(tmp_path) == ["a"]
+    assert latest_two(tmp_path) is None
     assert load_run(tmp_path, "a").predictions.get_column("race_key").n_unique() == 30
 
 

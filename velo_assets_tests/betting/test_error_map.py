@@ -92,7 +92,7 @@ def test_convergence_counts_every_runner_once() -> None:
         module_tie=pl.lit(-0.1),
         module_nds=pl.lit(0.1),
     )
-    table = convergence_table(frame, draws=100)
+    table = convergence_table(frame)
     assert table.get_column("runners").sum() == frame.height
     assert table.get_column("modules_above").to_list() == [2]
     assert table.get_column("wins").sum() == pytest.approx(200)

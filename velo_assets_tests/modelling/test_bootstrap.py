@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 
 from velo_assets.modelling import bootstrap
 
@@ -68,6 +69,52 @@ def test_roi_is_profit_over_stake() -> None:
     interval = bootstrap.roi_interval([-1.0, 3.0, -1.0], [1.0, 1.0, 2.0], [1, 1, 2])
     assert interval.estimate == pytest.approx(0.25)
     assert interval.days == 2
+
+
+def test_money_without_skewness_has_students_interval() -> None:
+    # Profits -1, 0, 1 on a unit a day: error sqrt(2 * 3 / 2) / 3 = .57735, t(2 d.f.) = 4.3027.
+    interval = bootstrap.money_interval([-1.0, 0.0, 1.0], [1.0, 1.0, 1.0])
+    assert interval.standard_error == pytest.approx(3**-0.5)
+    assert (interval.low, interval.high) == (pytest.approx(-4.30265 / 3**0.5), pytest.approx(4.30265 / 3**0.5))
+    assert bootstrap.money_interval([-1.0, 0.0, 1.0], [1.0, 1.0, 1.0], floor=-1.0).low == -1.0
+
+
+@given(st.floats(-0.9, 0.9), st.integers(2, 200))
+def test_the_correction_undoes_halls_cubic(skewness: float, days: int) -> None:
+    low, high = bootstrap.skew_corrected_ends(0.0, 1.0, skewness, days)
+    t = special.stdtrit(days - 1, 0.975)
+    for end, wanted in ((-float(low), t), (-float(high), -t)):
+        cubic = end + skewness * end**2 / 3 + skewness**2 * end**3 / 27 + skewness / 6
+        assert cubic == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+
+
+def test_a_lucky_skew_reaches_further_up_than_down() -> None:
+    profit = np.array([-1.0] * 18 + [12.0, 15.0])
+    interval = bootstrap.money_interval(profit, np.ones(20))
+    assert interval.high - interval.estimate > 1.5 * (interval.estimate - interval.low)
+
+
+@pytest.mark.parametrize("profit", [[-1.0, -1.0, -1.0], [2.0]])
+def test_days_without_spread_have_no_interval(profit: list[float]) -> None:
+    interval = bootstrap.money_interval(profit, np.ones(len(profit)))
+    assert interval.estimate == profit[0]
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+
+
+def test_money_covers_where_percentiles_do_not() -> None:
+    # One bet a day at 11.0 with a chance of 1/11, 60 days: the true return is 0.
+    generator = np.random.default_rng(5)
+    covered = {"money": 0, "percentile": 0}
+    worlds = 300
+    for world in range(worlds):
+        profit = np.where(generator.random(60) < 1 / 11, 10.0, -1.0)
+        money = bootstrap.money_interval(profit, np.ones(60))
+        percentile = bootstrap.ratio_interval(profit, np.ones(60), draws=300, seed=world)
+        covered["money"] += money.low <= 0.0 <= money.high
+        covered["percentile"] += percentile.low <= 0.0 <= percentile.high
+    assert 0.92 <= covered["money"] / worlds <= 0.99
+    assert covered["percentile"] < covered["money"]
 
 
 def test_one_day_has_no_interval() -> None:

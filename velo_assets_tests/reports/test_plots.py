@@ -38,7 +38,7 @@ def test_svg_is_inline_scalable_and_labelled(bets: pl.DataFrame) -> None:
 
 
 def test_the_same_numbers_give_the_same_picture(bets: pl.DataFrame) -> None:
-    one, two = (plots.to_svg(plots.roi_by_group(breakdown(bets, "price_band", draws=50)), "x") for _ in range(2))
+    one, two = (plots.to_svg(plots.roi_by_group(breakdown(bets, "price_band")), "x") for _ in range(2))
     assert one == two
 
 
@@ -47,10 +47,10 @@ def test_missing_values_and_a_single_day_are_drawn() -> None:
     single = place_bets(frame, [Strategy("all", "All", "market")])
     for figure in (
         plots.equity_curve(equity(single, draws=5), null_band(single.head(0), 2), 2, plots.TALL),
-        plots.roi_by_group(breakdown(single, "price_band", draws=5)),
+        plots.roi_by_group(breakdown(single, "price_band")),
         plots.r2_per_fold(FOLDS),
         plots.alpha_beta_per_fold(FOLDS),
-        plots.monthly_heat_map(breakdown(single, "year_month", draws=5)),
+        plots.monthly_heat_map(breakdown(single, "year_month")),
     ):
         assert plots.to_png(figure, dpi=40).startswith(b"\x89PNG")
 
@@ -75,5 +75,5 @@ def test_pyplot_is_not_loaded_and_settings_are_put_back(bets: pl.DataFrame) -> N
     import matplotlib as mpl
 
     before = mpl.rcParams["font.size"]
-    plots.to_svg(plots.roi_by_group(breakdown(bets, "code", draws=20)), "x")
+    plots.to_svg(plots.roi_by_group(breakdown(bets, "code")), "x")
     assert mpl.rcParams["font.size"] == before

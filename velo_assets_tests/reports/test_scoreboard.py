@@ -30,7 +30,7 @@ def board() -> dict[str, object]:
         decision_price="sp",
         folds=folds,
         pooled=pooled,
-        strategies=strategy_table(bets, draws=50),
+        strategies=strategy_table(bets),
         gate=None,
         acceptance=acceptance_table(AcceptanceReadings(calibration_error=0.01)),
     )

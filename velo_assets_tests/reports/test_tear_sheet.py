@@ -39,13 +39,13 @@ def world() -> pl.DataFrame:
 def made() -> tuple[TearSheet, pl.DataFrame, pl.DataFrame]:
     frame = world()
     bets = place_bets(frame, STRATEGIES)
-    table = strategy_table(bets, names={strategy.id: strategy.name for strategy in STRATEGIES}, trials=7, draws=200)
+    table = strategy_table(bets, names={strategy.id: strategy.name for strategy in STRATEGIES}, trials=7)
     return sheet(frame, bets, table), bets, table
 
 
 def sheet(frame: pl.DataFrame, bets: pl.DataFrame, table: pl.DataFrame, **options: Any) -> TearSheet:
     folds, pooled = fold_metrics(frame, draws=50)
-    values = {"settings": {"seed": 1, "price <kind>": "sp"}, "simulated": True, "draws": 100} | options
+    values = {"settings": {"seed": 1, "price <kind>": "sp"}, "simulated": True} | options
     return build_tear_sheet(frame, bets, table, folds, pooled, **values)
 
 
@@ -134,7 +134,7 @@ def test_banners_and_trials(made: tuple[TearSheet, pl.DataFrame, pl.DataFrame]) 
 def test_real_data_at_a_morning_price_carry_no_banner(tmp_path: Path) -> None:
     frame = world().head(8 * 200).with_columns(price_kind=pl.lit("morning"))
     bets = place_bets(frame, STRATEGIES)
-    table = strategy_table(bets, draws=50)
+    table = strategy_table(bets)
     page = sheet(
         frame,
         bets,
@@ -168,7 +168,7 @@ def test_the_take_out_is_told_apart_from_the_longshot_bias_and_void_orders_are_l
         probability_fundamental=pl.col("market_probability")
     )
     bets = place_bets(frame, load_strategies(["market_all", "market_to_price"]))
-    words = text(sheet(frame, bets, strategy_table(bets, draws=20), draws=20).html)
+    words = text(sheet(frame, bets, strategy_table(bets)).html)
     assert "the take-out, as the prices of a race add up to 125.0% on average (1/1.250 − 1 = −20.0%)" in words
     assert "One unit on every runner returns −33.3%" in words
     assert "the 13.3 points between the two are what the longshot bias costs" in words
