@@ -54,14 +54,14 @@ def _asset(name: str, deps: Iterable[str], description: str, kinds: set[str], ve
 
 @_asset(
     "backtest/bets",
-    PREDICTIONS,
+    (*PREDICTIONS, "landing/streams"),
     "The bet ledger: every order of every strategy, also those that were void or never matched, with the reason.",
     {"duckdb", "polars"},
     BETTING_CODE,
 )
 def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Run every declared strategy over all out-of-sample predictions and settle the bets."""
-    from velo_assets.betting.backtest import read_predictions
+    from velo_assets.betting.backtest import read_exchange_book, read_predictions
     from velo_assets.betting.ledger import LEDGER, ledgers
     from velo_assets.betting.strategies import load_strategies, runnable
     from velo_assets.betting.trials import data_fingerprint, record_trials
@@ -70,6 +70,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
         inputs = inputs_of(connection, context, None)
     with warehouse.get_connection() as connection:
         predictions = read_predictions(connection, DECISION_PRICE.kind)
+        exchange = read_exchange_book(connection, predictions)
         (models,) = row_of(
             connection,
             "select coalesce(string_agg(distinct model_hash, ',' order by model_hash), '') from backtest.walk_forward",
@@ -78,7 +79,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
     for strategy, reason in skipped.items():
         context.log.warning(f"strategy {strategy} was not run: {reason}")
     with warehouse.get_connection() as connection:
-        rows = _write_ledgers(connection, ledgers(predictions, able))
+        rows = _write_ledgers(connection, ledgers(predictions, able, exchange=exchange))
         trials = record_trials(connection, data_fingerprint(predictions), able, str(models))
         record(connection, context, inputs, rows)
         built = Built("backtest/bets", rows, describe(connection, "backtest/bets"))
@@ -89,6 +90,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
             strategies=len(able),
             strategies_not_run=dg.MetadataValue.json(skipped),
             variants_ever_tried=trials,
+            runners_with_exchange_quotes=0 if exchange is None else int(exchange.covered.sum()),
             closing_price=DECISION_PRICE.is_closing,
         )
     )
@@ -105,7 +107,7 @@ def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     """Measure every strategy."""
     from velo_assets.betting.metrics import strategy_table
     from velo_assets.betting.strategies import load_strategies
-    from velo_assets.betting.trials import count_trials, data_fingerprint
+    from velo_assets.betting.trials import count_trials, data_fingerprint, tried
     from velo_assets.reports.asset_pictures import bars_png
     from velo_assets.warehouse.query import frame_of
 
@@ -114,8 +116,11 @@ def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     names = {strategy.id: strategy.name for strategy in load_strategies()}
     with warehouse.get_connection() as connection:
         races = frame_of(connection, "select distinct race_date, race_key from backtest.walk_forward")
-        trials = count_trials(connection, data_fingerprint(races))
-        table = strategy_table(_ledgers_of(connection, names), names=names, trials=trials)
+        fingerprint = data_fingerprint(races)
+        trials = count_trials(connection, fingerprint)
+        found = {row[0] for row in connection.execute("select distinct strategy_id from backtest.bets").fetchall()}
+        idle = [name for name in names if name in tried(connection, fingerprint) - found]
+        table = strategy_table(_ledgers_of(connection, names), names=names, trials=trials, without_orders=idle)
         built = replace_table(connection, "backtest/strategies", table)
         record(connection, context, inputs, built.rows)
     columns = [Column(column, column.replace("_", " "), "") for column in table.columns]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import duckdb
@@ -15,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from velo_assets.betting.error_map import TAGS
+from velo_assets.betting.execution import ExchangeBook, stream_quotes
 from velo_assets.betting.predictions import wide_predictions
 from velo_assets.modelling.bootstrap import Interval, roi_interval
 from velo_assets.modelling.promotion import (
@@ -27,10 +29,15 @@ from velo_assets.modelling.promotion import (
     pooled_auc,
 )
 from velo_assets.modelling.races import Races
+from velo_assets.racing import macros
+from velo_assets.warehouse.build import table_exists
 from velo_assets.warehouse.query import frame_of, row_of
 
 SHIPPABLE = ("blend", "experts")
 """Recipes that may be shipped: both read the market and correct it."""
+
+MINUTES_BEFORE_ORDER = 5
+"""Orders reach the exchange this long before the scheduled off; `core.prices` takes its pre-off price then, too."""
 
 CONCORDANCE_ROWS = 200_000
 """Runners whose features are held against the market; more would change the third digit only."""
@@ -79,6 +86,36 @@ def read_predictions(connection: duckdb.DuckDBPyConnection, price_kind: str) -> 
     )
     tags = frame_of(connection, _TAG_QUERY, {**window, "kind": price_kind})
     return frame.join(tags, on="runner_key", how="left", maintain_order="left")
+
+
+def read_exchange_book(connection: duckdb.DuckDBPyConnection, predictions: pl.DataFrame) -> ExchangeBook | None:
+    """What landed exchange streams offered five minutes before the off, for the predicted runners.
+
+    Args:
+        connection: an open warehouse.
+        predictions: wide frame; the book's rows are in its order.
+
+    Returns:
+        The book; None when no predicted race has a stream.
+    """
+    if predictions.is_empty() or not table_exists(connection, "landing/streams"):
+        return None
+    window = {"first": predictions["race_date"].min(), "last": predictions["race_date"].max()}
+    (quoted,) = row_of(
+        connection, "select count(*) from landing.streams where race_date between $first and $last", window
+    )
+    if not quoted:
+        return None
+    macros.register(connection)
+    stream = frame_of(connection, _STREAM_QUERY, window)
+    # A market has one scheduled off; the earlier one is the safe choice should two files differ.
+    before = timedelta(minutes=MINUTES_BEFORE_ORDER)
+    offs = stream.group_by("race_key").agg((pl.col("off_utc").min() - before).alias("decided_at"))
+    orders = predictions.select("race_key", "runner_key").join(offs, on="race_key", how="left", maintain_order="left")
+    covered = orders.get_column("decided_at").is_not_null().to_numpy()
+    if not covered.any():
+        return None
+    return ExchangeBook(stream_quotes(orders, stream), covered, orders.get_column("decided_at").to_numpy())
 
 
 def choose_shipped(predictions: pl.DataFrame) -> str:
@@ -238,4 +275,29 @@ _TAG_QUERY = f"""
     left join shows on shows.runner_key = runner_features.runner_key
     left join decision on decision.runner_key = runner_features.runner_key
     where runner_features.race_date between $first and $last
+"""
+
+_STREAM_QUERY = """
+    with runners as (
+        select
+            entries.runner_key, entries.race_key, entries.race_date,
+            exchange_course(races.course) as course_text, exchange_name(entries.horse) as horse_text
+        from core.entries
+        inner join core.races using (race_key)
+        where entries.race_date between $first and $last
+            and entries.race_date in (select race_date from landing.streams)
+    )
+    select
+        runners.runner_key, runners.race_key, streams.off_utc,
+        streams.off_utc - to_minutes(streams.minutes_before) as quoted_at,
+        streams.best_back as back_price, streams.best_back_size as back_size,
+        streams.best_lay as lay_price, streams.best_lay_size as lay_size
+    from landing.streams as streams
+    inner join runners
+        on streams.race_date = runners.race_date
+        and exchange_course(streams.venue) = runners.course_text
+        and exchange_name(streams.horse_name) = runners.horse_text
+    where coalesce(streams.market_type, 'WIN') = 'WIN' and not coalesce(streams.in_play, false)
+        and streams.runner_status <> 'REMOVED'
+    qualify row_number() over (partition by runners.runner_key, streams.minutes_before order by streams.market_id) = 1
 """

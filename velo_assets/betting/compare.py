@@ -26,6 +26,13 @@ STORED_COLUMNS = ("race_date", "race_key", "runner_key", "fold", "decision_price
 """Columns of a stored run's predictions, besides the market's and every recipe's probability."""
 
 
+RUNS_OF_VERSIONS = "version_runs.json"
+"""In the folder of all runs: which stored run each registered model version was judged by."""
+
+KEPT_RUNS = 20
+"""Stored runs beside those that a model version was judged by; the oldest go first."""
+
+
 class UnknownRunError(ValueError):
     """No stored run of that id."""
 
@@ -117,6 +124,20 @@ def stored_runs(runs: Path) -> list[str]:
     """Ids of the stored runs, oldest first."""
     folders = [path for path in runs.glob("*/days.parquet") if not path.parent.name.startswith(".")]
     return [path.parent.name for path in sorted(folders, key=lambda path: (path.stat().st_mtime, path.parent.name))]
+
+
+def drop_old_runs(runs: Path, keep: int = KEPT_RUNS) -> list[str]:
+    """Delete the oldest stored runs, but never one that a model version was judged by: the next challenger needs it.
+
+    Returns:
+        Ids of the runs that went.
+    """
+    judged = runs / RUNS_OF_VERSIONS
+    needed = set(json.loads(judged.read_text(encoding="utf-8")).values()) if judged.is_file() else set()
+    gone = [run_id for run_id in stored_runs(runs)[:-keep] if run_id not in needed]
+    for run_id in gone:
+        shutil.rmtree(_folder(runs, run_id))
+    return gone
 
 
 def load_run(runs: Path, run_id: str) -> Run:

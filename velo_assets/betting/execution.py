@@ -96,19 +96,43 @@ class Quotes:
             self.back_price[rows], self.lay_price[rows], self.back_size[rows], self.lay_size[rows], self.filled[rows]
         )
 
+    def where(self, mask: BoolArray, other: Quotes) -> Quotes:
+        """The rows of `other` where the mask says so, these elsewhere."""
+        return Quotes(
+            np.where(mask, other.back_price, self.back_price),
+            np.where(mask, other.lay_price, self.lay_price),
+            np.where(mask, other.back_size, self.back_size),
+            np.where(mask, other.lay_size, self.lay_size),
+            np.where(mask, other.filled, self.filled),
+        )
+
     @property
     def spread(self) -> FloatArray:
         """`(orders,)` (lay - back) / mid."""
         return (self.lay_price - self.back_price) / (0.5 * (self.lay_price + self.back_price))
 
 
+@dataclass(frozen=True, eq=False)
+class ExchangeBook:
+    """What a real exchange offered when the orders were sent, for the races whose stream has landed.
+
+    Attributes:
+        quotes: one row per runner of the predictions.
+        covered: `(runners,)` whether the race has a stream; elsewhere the synthetic book stands in.
+        ordered_at: `(runners,)` UTC time of the order (datetime64), NaT where no stream is.
+    """
+
+    quotes: Quotes
+    covered: BoolArray
+    ordered_at: NDArray[np.datetime64]
+
+
 @dataclass(frozen=True)
 class SyntheticBook:
-    """A made-up exchange book around the decision price. Its parameters are assumptions, not fits; reports say so.
+    """A made-up exchange book around a price. Its parameters are assumptions, not fits; reports say so.
 
     Spread widens and depth thins with price and with field size, as on any exchange: at 5.0 in a field of 10 the spread
-        is
-    `spread_at_5` and the depth `depth_at_5` (median); spread grows with odds^0.4, depth falls with 1/odds.
+    is `spread_at_5` and the depth `depth_at_5` (median); spread grows with odds^0.4, depth falls with 1/odds.
 
     Attributes:
         seed: with the runner key it fixes every draw.
@@ -127,7 +151,7 @@ class SyntheticBook:
 
         Args:
             runner_key: `(orders,)`.
-            decimal_odds: `(orders,)` decision price.
+            decimal_odds: `(orders,)` price in the middle of the book.
             field_size: `(orders,)` runners of the race.
 
         Returns:
@@ -160,11 +184,11 @@ def stream_quotes(orders: pl.DataFrame, stream: pl.DataFrame) -> Quotes:
     """Quotes from a real exchange stream: for each order the last quote at or before its decision time.
 
     Args:
-        orders: `runner_key` and `decided_at` (Datetime), one row per order.
+        orders: `runner_key` and `decided_at` (Datetime; null where there is no stream), one row per order.
         stream: `runner_key`, `quoted_at` (Datetime), `back_price`, `back_size`, `lay_price`, `lay_size`; any order.
 
     Returns:
-        Quotes in the order of `orders`; NaN where nothing was quoted yet.
+        Quotes in the order of `orders`; NaN where nothing was quoted yet, or with no money behind it.
     """
     rows = orders.select("runner_key", "decided_at").with_row_index("_order").sort("decided_at")
     quoted = (
@@ -180,13 +204,11 @@ def stream_quotes(orders: pl.DataFrame, stream: pl.DataFrame) -> Quotes:
         .select(pl.col("back_price", "lay_price", "back_size", "lay_size").cast(pl.Float64).fill_null(float("nan")))
     )
     columns = {name: quoted.get_column(name).to_numpy() for name in quoted.columns}
-    return Quotes(
-        columns["back_price"],
-        columns["lay_price"],
-        np.nan_to_num(columns["back_size"]),
-        np.nan_to_num(columns["lay_size"]),
-        np.isfinite(columns["back_price"]) | np.isfinite(columns["lay_price"]),
-    )
+    sizes = {side: np.nan_to_num(columns[f"{side}_size"]) for side in ("back", "lay")}
+    # A price with no money behind it is no offer.
+    prices = {side: np.where(sizes[side] > 0, columns[f"{side}_price"], np.nan) for side in ("back", "lay")}
+    offered = np.isfinite(prices["back"]) | np.isfinite(prices["lay"])
+    return Quotes(prices["back"], prices["lay"], sizes["back"], sizes["lay"], offered)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from velo_assets.betting.execution import REASONS, Quotes, SyntheticBook, execute
+from velo_assets.betting.execution import REASONS, ExchangeBook, Quotes, SyntheticBook, execute
 from velo_assets.betting.predictions import RACE_COLUMNS
 from velo_assets.betting.settle import settle_bets, unit_profits
 from velo_assets.betting.staking import (
@@ -50,6 +50,8 @@ LEDGER: dict[str, pl.DataType] = {
     "side": pl.String(),
     "bet_type": pl.String(),
     "price_kind": pl.String(),
+    "book": pl.String(),
+    "ordered_at": pl.Datetime("us"),
     "decision_price": pl.Float64(),
     "closing_price": pl.Float64(),
     "probability": pl.Float64(),
@@ -74,7 +76,9 @@ LEDGER: dict[str, pl.DataType] = {
     "is_handicap": pl.Boolean(),
 }
 """Columns of `backtest.bets` in order. Money in the unit of the stakes; `stake` is what was matched, 0 when nothing
-was; `bankroll` is the money at the start of the day, null for stakes that do not depend on it."""
+was; `bankroll` is the money at the start of the day, null for stakes that do not depend on it. `price_kind` is the kind
+of the decision price; `book` says what took the order: `price` (matched at the price in full), `synthetic` or
+`exchange` (a landed stream, at `ordered_at`, UTC; null for orders at a price that forms at the off)."""
 
 
 def place_bets(
@@ -84,7 +88,7 @@ def place_bets(
     commission: float = 0.0,
     withdrawals: pl.DataFrame | None = None,
     book: SyntheticBook | None = None,
-    quotes: Quotes | None = None,
+    exchange: ExchangeBook | None = None,
 ) -> pl.DataFrame:
     """Run strategies over predictions.
 
@@ -94,8 +98,9 @@ def place_bets(
         strategies: from `load_strategies`; those that can't run raise, see `strategies.runnable`.
         commission: rate on the net winnings of each strategy in each race.
         withdrawals: withdrawn runners, see `racing.rule4.deductions_for_bets`; needs `placed_at` in `predictions`.
-        book: the synthetic book for strategies with `execution.book = "synthetic"`.
-        quotes: real quotes, one per row of `predictions`, used in place of the synthetic book.
+        book: the synthetic book for strategies with `execution.book = "exchange"`.
+        exchange: what real streams offered, one row per row of `predictions`; it takes the place of the synthetic book
+            in the races that it covers.
 
     Returns:
         The ledger, columns `LEDGER`: every order, also those that were void or never matched, with the reason. Sorted
@@ -106,7 +111,7 @@ def place_bets(
         ValueError: rows of a race are not next to each other.
     """
     parts = list(
-        ledgers(predictions, strategies, commission=commission, withdrawals=withdrawals, book=book, quotes=quotes)
+        ledgers(predictions, strategies, commission=commission, withdrawals=withdrawals, book=book, exchange=exchange)
     )
     return pl.concat(parts) if parts else pl.DataFrame(schema=LEDGER)
 
@@ -118,7 +123,7 @@ def ledgers(
     commission: float = 0.0,
     withdrawals: pl.DataFrame | None = None,
     book: SyntheticBook | None = None,
-    quotes: Quotes | None = None,
+    exchange: ExchangeBook | None = None,
 ) -> Iterator[pl.DataFrame]:
     """As `place_bets`, one ledger per strategy, so that millions of bets need not be held at once."""
     require_columns(
@@ -134,7 +139,7 @@ def ledgers(
         rows = np.flatnonzero(chosen)
         orders = _orders(predictions, strategy, selection, rows)
         if strategy.staking.uses_bankroll or strategy.execution.book != "none":
-            market = _quotes(strategy, orders, rows, book or SyntheticBook(), quotes)
+            orders, market = _quoted(strategy, orders, rows, book or SyntheticBook(), exchange)
             orders = _staked_by_bankroll_or_book(
                 orders, strategy, selection, races, chosen, rows, race, day, market, commission
             )
@@ -183,6 +188,7 @@ def _orders(predictions: pl.DataFrame, strategy: Strategy, selection: Selection,
         pl.lit(strategy.recipe).alias("recipe"),
         pl.lit(strategy.side).alias("side"),
         pl.lit(strategy.bet_type).alias("bet_type"),
+        pl.lit("price").alias("book"),
         pl.Series("probability", selection.probability(strategy)[rows]),
         pl.Series("edge", selection.edge(strategy)[rows]),
         pl.lit(None, pl.String).alias("reason"),
@@ -205,21 +211,32 @@ def _level_stakes(strategy: Strategy, price: FloatArray) -> FloatArray:
     return unit / price if strategy.staking.method == "to_price" else np.full(len(price), unit)
 
 
-def _quotes(
-    strategy: Strategy, orders: pl.DataFrame, rows: IntArray, book: SyntheticBook, real: Quotes | None
-) -> Quotes | None:
-    """Quotes of the chosen runners; None when every order is matched at the price."""
+def _quoted(
+    strategy: Strategy, orders: pl.DataFrame, rows: IntArray, book: SyntheticBook, exchange: ExchangeBook | None
+) -> tuple[pl.DataFrame, Quotes | None]:
+    """Quotes of the chosen runners, and the orders with the book they meet; no quotes when all match at the price."""
     if strategy.execution.book == "none":
-        return None
-    if real is not None:
-        return real.take(rows)
-    return book.quotes(
+        return orders, None
+    price = orders.get_column("decision_price").cast(pl.Float64).to_numpy()
+    if strategy.side == "lay":
+        # Who lays at SP pockets the bookmaker's margin, but nobody backs with him there: the exchange beside the ring
+        # offers the price without it. So lays are quoted around that price, or the decision price if it is longer.
+        chance = orders.get_column("market_probability").cast(pl.Float64).fill_null(1.0).to_numpy()
+        price = np.maximum(price, 1.0 / np.clip(chance, 1e-6, 1.0))
+    field = pl.col("field_size").fill_null(10) if "field_size" in orders.columns else pl.len().over("race_key")
+    quotes = book.quotes(
         orders.get_column("runner_key").to_numpy(),
-        np.maximum(orders.get_column("decision_price").to_numpy(), MIN_DECIMAL_ODDS),
-        orders.select(pl.len().over("race_key")).to_series().to_numpy()
-        if "field_size" not in orders.columns
-        else orders.get_column("field_size").fill_null(10).to_numpy(),
+        np.maximum(np.nan_to_num(price, nan=MIN_DECIMAL_ODDS), MIN_DECIMAL_ODDS),
+        orders.select(field).to_series().to_numpy(),
     )
+    if exchange is None:
+        return orders.with_columns(pl.lit("synthetic").alias("book")), quotes
+    real = exchange.covered[rows]
+    orders = orders.with_columns(
+        pl.Series("book", np.where(real, "exchange", "synthetic")),
+        pl.Series("ordered_at", exchange.ordered_at[rows]).cast(pl.Datetime("us")),
+    )
+    return orders, quotes.where(real, exchange.quotes.take(rows))
 
 
 def _staked_by_bankroll_or_book(

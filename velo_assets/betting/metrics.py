@@ -29,6 +29,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from velo_assets.betting.ledger import LEDGER
 from velo_assets.betting.predictions import CLOSING_PRICE_KINDS
 from velo_assets.betting.settle import COMMISSION_RATES, SETTLED
 from velo_assets.modelling.bootstrap import money_interval, skew_corrected_ends
@@ -53,6 +54,7 @@ def strategy_table(
     *,
     names: dict[str, str] | None = None,
     trials: int | None = None,
+    without_orders: Iterable[str] = (),
 ) -> pl.DataFrame:
     """One row per strategy.
 
@@ -60,6 +62,7 @@ def strategy_table(
         bets: ledger, or ledgers of one strategy each (`ledger.ledgers`), which needs less memory.
         names: readable name per strategy id.
         trials: number of variants ever tried on these data (`trials.count_trials`); None = the strategies in `bets`.
+        without_orders: strategies that were run and found nothing to bet on; they close the table, with zeros.
 
     Returns:
         `strategy_id, name, orders, bets, void, unmatched, wins, expected_wins, win_rate, turnover, profit, roi,
@@ -77,6 +80,10 @@ def strategy_table(
             row["name"] = (names or {}).get(str(strategy_id), str(strategy_id))
             rows.append(row)
             nulls.append(null)
+    for strategy_id in without_orders:
+        row, _ = _strategy_row(strategy_id, pl.DataFrame(schema=LEDGER))
+        rows.append(row | {"name": (names or {}).get(strategy_id, strategy_id)})
+        nulls.append(None)
     known = len(rows) if trials is None else max(trials, len(rows))
     for row, null in zip(rows, nulls, strict=True):
         median, high = (None, None) if null is None else (null.best_of(known, 0.5), null.best_of(known, 0.95))
@@ -437,7 +444,7 @@ def sharpe(profit_by_day: FloatArray, days: NDArray[np.datetime64]) -> float | N
 def _closing_line_value(settled: pl.DataFrame) -> float | None:
     """Stake-weighted mean of price taken over SP, less 1; positive is good for the bettor on either side."""
     open_bets = settled.filter(
-        ~pl.col("price_kind").is_in(CLOSING_PRICE_KINDS)
+        (~pl.col("price_kind").is_in(CLOSING_PRICE_KINDS) | (pl.col("book") == "exchange"))
         & pl.col("closing_price").is_not_null()
         & pl.col("matched_price").is_not_null()
     )

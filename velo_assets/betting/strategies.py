@@ -41,9 +41,10 @@ class UnknownStrategyError(ValueError):
 
 @dataclass(frozen=True)
 class Execution:
-    """How orders meet the market: `none` matches everything at the price, as at SP; `synthetic` goes through a book."""
+    """How orders meet the market: `none` matches everything at the price, as at SP; `exchange` goes through a book, the
+    real one where its stream has landed, a synthetic one elsewhere."""
 
-    book: Literal["none", "synthetic"] = "none"
+    book: Literal["none", "exchange"] = "none"
     limits: Limits = field(default_factory=Limits)
 
 
@@ -84,8 +85,8 @@ class Strategy:
             problems.append(f"bet_type {self.bet_type!r} can't be used with side {self.side!r}")
         if self.settle_at not in ("decision", "bsp"):
             problems.append(f"settle_at must be decision or bsp, got {self.settle_at!r}")
-        if self.execution.book not in ("none", "synthetic"):
-            problems.append(f"execution.book must be none or synthetic, got {self.execution.book!r}")
+        if self.execution.book not in ("none", "exchange"):
+            problems.append(f"execution.book must be none or exchange, got {self.execution.book!r}")
         if self.staking.method == "kelly" and (self.side != "back" or self.bet_type != "win"):
             problems.append("kelly stakes are for win bets on the back side")
         if problems:

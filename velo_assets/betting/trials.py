@@ -90,3 +90,11 @@ def count_trials(connection: duckdb.DuckDBPyConnection, fingerprint: str) -> int
         return 0
     query = "select count(*) from backtest.trials where data_fingerprint = ?"
     return int(row_of(connection, query, [fingerprint])[0])
+
+
+def tried(connection: duckdb.DuckDBPyConnection, fingerprint: str) -> set[str]:
+    """Ids of the strategies ever run on the data with this fingerprint."""
+    if not table_exists(connection, "backtest/trials"):
+        return set()
+    query = "select distinct strategy_id from backtest.trials where data_fingerprint = ?"
+    return {str(row[0]) for row in connection.execute(query, [fingerprint]).fetchall()}

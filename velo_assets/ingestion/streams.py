@@ -4,7 +4,7 @@ Belongs here: replaying a file of `mcm` lines, plain or .bz2, into landing.strea
 book, as it does for a live stream; nothing connects to a network. Does not belong here: core.prices.
 
 Memory is bounded by the order books of the markets that are open at one time: lines are read one by one, an order book
-is dropped when its market closes, and of each moment four numbers a runner are kept.
+is dropped when its market closes, and of each moment six numbers a runner are kept.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ STREAMS_SCHEMA: dict[str, pl.DataType] = {
     "in_play": pl.Boolean(),
     "last_traded": pl.Float64(),
     "best_back": pl.Float64(),
+    "best_back_size": pl.Float64(),
     "best_lay": pl.Float64(),
+    "best_lay_size": pl.Float64(),
     "total_matched": pl.Float64(),
     "bsp": pl.Float64(),
     "runner_status": pl.String(),
@@ -76,7 +78,9 @@ class _Quote:
 
     last_traded: float | None = None
     best_back: float | None = None
+    best_back_size: float | None = None
     best_lay: float | None = None
+    best_lay_size: float | None = None
     total_matched: float | None = None
 
 
@@ -258,8 +262,8 @@ class _Replay:
         quotes = {
             runner["selectionId"]: _Quote(
                 _odds(runner["lastPriceTraded"]),
-                _best(runner["ex"]["availableToBack"]),
-                _best(runner["ex"]["availableToLay"]),
+                *_best(runner["ex"]["availableToBack"]),
+                *_best(runner["ex"]["availableToLay"]),
                 _matched(runner),
             )
             for runner in snapped[0]["runners"]
@@ -304,7 +308,9 @@ def _market_rows(market_id: str, market: _Market) -> Iterator[tuple[object, ...]
                 book.in_play,
                 quote.last_traded,
                 quote.best_back,
+                quote.best_back_size,
                 quote.best_lay,
+                quote.best_lay_size,
                 quote.total_matched,
                 _odds(runner.get("bsp")),
                 runner.get("status"),
@@ -324,8 +330,11 @@ def _odds(value: object) -> float | None:
     return odds if 1.0 < odds < float("inf") else None
 
 
-def _best(ladder: list[dict[str, float]] | None) -> float | None:
-    return _odds(ladder[0]["price"]) if ladder else None
+def _best(ladder: list[dict[str, float]] | None) -> tuple[float | None, float | None]:
+    """Price and money at the best step; the money is in the currency of the file, null where it names none."""
+    if not ladder or (price := _odds(ladder[0]["price"])) is None:
+        return None, None
+    return price, float(ladder[0].get("size") or 0) or None
 
 
 def _matched(runner: dict[str, Any]) -> float | None:

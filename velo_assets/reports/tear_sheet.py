@@ -453,7 +453,9 @@ def _extremes(
         .agg(
             pl.col("profit").sum(),
             pl.col("horse").sort_by("profit", descending=True).alias("horses"),
-            pl.col("matched_price").sort_by("profit", descending=True).first().alias("price"),
+            pl.col("matched_price").sort_by("profit", descending=True).first().alias("best_price"),
+            pl.col("matched_price").min().alias("low_price"),
+            pl.col("matched_price").max().alias("high_price"),
         )
         .sort("profit", "race_date", "race_key", descending=[True, False, False])
     )
@@ -469,7 +471,7 @@ def _extremes(
                 "anchor": races[race["race_key"]]["anchor"],
                 "race": races[race["race_key"]]["label"],
                 "horses": _some([name or "?" for name in race["horses"]]),
-                "price": number(race["price"], 1),
+                "price": _prices(race),
                 "profit": number(race["profit"], 1, signed=True),
                 "tone": "good" if race["profit"] > 0 else "bad",
             }
@@ -522,6 +524,14 @@ def _race_page(race: Mapping[str, Any], predictions: pl.DataFrame, own: pl.DataF
         "about": " · ".join(fact for fact in facts if fact) + ". Backed runners are shaded.",
         "runners": rows,
     }
+
+
+def _prices(race: Mapping[str, Any]) -> str:
+    """Price of the bet that made a race's profit; of a lost race, the span of the prices backed."""
+    if race["profit"] > 0:
+        return number(race["best_price"], 1)
+    ends = [number(race[name], 1) for name in ("low_price", "high_price")]
+    return "–".join(dict.fromkeys(ends))
 
 
 def _named(predictions: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from velo_assets.betting.backtest import choose_shipped, judge, read_predictions
-from velo_assets.betting.compare import write_run
+from velo_assets.betting.compare import drop_old_runs, write_run
 from velo_assets.betting.metrics import counted
 from velo_assets.betting.settle import SETTLED
 from velo_assets.modelling.promotion import Candidate, GateDecision
@@ -26,9 +26,6 @@ from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.null_policy import family_null_rate, null_rates
 from velo_assets.warehouse.query import frame_of, row_of
 from velo_assets.warehouse.sql_table import all_tables
-
-KEPT_RUNS = 20
-"""Stored runs for `velo compare`; the oldest go first."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +205,7 @@ def write_verdict(
     write_page(root.reports / "tear_sheet.html", sheet.html)
     write_scoreboard(root.reports / "scoreboard.json", scoreboard)
     write_run(root.reports / "runs", run_id, backtest.predictions, backtest.days, settings)
-    _drop_old_runs(root)
+    drop_old_runs(root.reports / "runs")
     return WrittenVerdict(sheet.headline, backtest.shipped, scoreboard, dict(sheet.pictures), run_id, decision)
 
 
@@ -242,11 +239,3 @@ def _null_rates(connection: duckdb.DuckDBPyConnection) -> dict[str, float]:
     per_runner = (t for t in all_tables() if t.schema == "features" and any(c.name == "runner_key" for c in t.columns))
     families = [table.name for table in per_runner]
     return {name.split("/")[1]: family_null_rate(null_rates(connection, name)) for name in families}
-
-
-def _drop_old_runs(root: DataRoot) -> None:
-    import shutil
-
-    folders = sorted((root.reports / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime)
-    for folder in folders[:-KEPT_RUNS]:
-        shutil.rmtree(folder)

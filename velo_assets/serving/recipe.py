@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from velo_assets.betting.compare import UnknownRunError, load_run
+from velo_assets.betting.compare import RUNS_OF_VERSIONS, UnknownRunError, load_run
 from velo_assets.modelling.promotion import Candidate, GateDecision
 from velo_assets.modelling.registry import ModelRegistry, RegisteredModel
 from velo_assets.reports.verdict import judge_backtest, read_backtest
@@ -24,9 +24,6 @@ from velo_assets.settings import DataRoot, DecisionPrice
 from velo_assets.warehouse.catalogue import catalogue_hash
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.query import row_of
-
-RUNS_OF_VERSIONS = "version_runs.json"
-"""In reports/runs: which stored backtest each registered version was judged by."""
 
 
 @dataclass(frozen=True)

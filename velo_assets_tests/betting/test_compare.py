@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,7 @@ from velo_assets.betting.compare import (
     comparison_table,
     comparison_text,
     day_totals,
+    drop_old_runs,
     latest_two,
     load_run,
     stored_runs,
@@ -86,6 +88,15 @@ def test_runs_are_replaced_and_listed(tmp_path: Path) -> None:
     assert stored_runs(tmp_path) == ["a"]
     assert latest_two(tmp_path) is None
     assert load_run(tmp_path, "a").predictions.get_column("race_key").n_unique() == 30
+
+
+def test_old_runs_go_but_not_those_a_version_was_judged_by(tmp_path: Path) -> None:
+    for moment, run_id in enumerate(["a", "b", "c", "d"]):
+        store(tmp_path, run_id, random_world(10, seed=6))
+        os.utime(tmp_path / run_id / "days.parquet", (moment, moment))
+    (tmp_path / "version_runs.json").write_text('{"1": "a"}', encoding="utf-8")
+    assert drop_old_runs(tmp_path, keep=2) == ["b"]
+    assert stored_runs(tmp_path) == ["a", "c", "d"]
 
 
 def test_unknown_and_impossible_run_ids(tmp_path: Path) -> None:

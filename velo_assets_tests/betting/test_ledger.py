@@ -52,7 +52,7 @@ def test_bad_rows_are_void_with_a_reason_and_the_totals_say_so() -> None:
 def test_a_book_leaves_unmatched_orders_in_the_ledger() -> None:
     limits = Limits(min_ev=0.0, day_liability=40.0)
     strategy = Strategy(
-        "x", "X", "blend", min_edge=-0.05, staking=Staking(unit=10.0), execution=Execution("synthetic", limits)
+        "x", "X", "blend", min_edge=-0.05, staking=Staking(unit=10.0), execution=Execution("exchange", limits)
     )
     bets = place_bets(random_world(120, seed=4, edge=0.4), [strategy], book=SyntheticBook(seed=9))
     unmatched = bets.filter(pl.col("status") == "unmatched")

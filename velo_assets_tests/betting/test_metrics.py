@@ -84,6 +84,20 @@ def test_ledgers_one_by_one_give_the_same_table() -> None:
     assert_frame_equal(whole, strategy_table(ledgers(frame, strategies)))
 
 
+def test_strategies_that_found_no_bet_close_the_table() -> None:
+    bets = place_bets(wide([[2.0, 4.0]], [0]), [ALL])
+    table = strategy_table(bets, names={"idle": "Too choosy"}, trials=9, without_orders=["idle"])
+    row = table.row(1, named=True)
+    assert (row["strategy_id"], row["name"], row["orders"], row["bets"], row["roi"]) == (
+        "idle",
+        "Too choosy",
+        0,
+        0,
+        None,
+    )
+    assert (row["trials"], row["best_of_k_95"]) == (9, None)
+
+
 def test_an_empty_strategy_has_nulls_not_zeros() -> None:
     frame = wide([[2.0, 2.0]], [None])
     row = strategy_table(place_bets(frame, [ALL])).row(0, named=True)

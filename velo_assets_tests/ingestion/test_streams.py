@@ -84,6 +84,8 @@ def test_the_book_of_a_moment_is_the_last_state_before_it(tmp_path: Path, packed
         1: (3.5, 3.9, 4.1, 60.0),
         0: (3.5, 3.9, 4.1, 60.0),
     }
+    sizes = parsed.rows.filter(selection_id=1, minutes_before=5).select("best_back_size", "best_lay_size")
+    assert sizes.row(0) == (20.0, 9.0)
     assert quotes(parsed.rows, 2)[5] == nothing
     assert quotes(parsed.rows, 2)[1] == (8.0, 7.8, None, None)
 

@@ -154,6 +154,16 @@ def test_real_data_at_a_morning_price_carry_no_banner(tmp_path: Path) -> None:
     assert page.write(tmp_path / "tear_sheet.html").stat().st_size > 50_000
 
 
+def test_the_page_of_the_modules_is_linked_and_idle_strategies_are_named() -> None:
+    frame = world().head(8 * 100)
+    bets = place_bets(frame, STRATEGIES)
+    table = strategy_table(bets, names={"idle": "Too choosy"}, without_orders=["idle"])
+    page = sheet(frame, bets, table, error_map="error_map.html").html
+    assert '<a href="error_map.html">' in page
+    assert "Too choosy" in page
+    assert 'href="error_map.html"' not in sheet(frame, bets, table).html
+
+
 def test_a_backtest_without_bets_is_refused() -> None:
     frame = wide([[2.0, 4.0]], [None])
     bets = place_bets(frame, [Strategy("all", "All", "market")])

@@ -31,6 +31,7 @@ streams as (
     select race_date, venue, horse_name, last_traded, market_id, selection_id, source_file
     from landing.streams
     where race_date between $start and $end and minutes_before = 5 and runner_status <> 'REMOVED'
+        and coalesce(market_type, 'WIN') = 'WIN'
 ),
 
 latest_result as (
