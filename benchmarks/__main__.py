@@ -40,7 +40,7 @@ def benchmarks() -> dict[str, Callable[[DataRoot, Path, int], list[Figure]]]:
         "bookkeeping": lambda world, scratch, rows: dagster_cost.bookkeeping(),
         "landing_and_core": lambda world, scratch, rows: pipeline.landing_and_core(world, scratch),
         "nightly": lambda world, scratch, rows: pipeline.nightly_independence(world, scratch),
-        "settlement": lambda world, scratch, rows: models.settlement(rows),
+        "settlement": lambda world, scratch, rows: models.settlement(scratch, rows),
         "matrix": lambda world, scratch, rows: pipeline.matrix_100k(simulated(scratch, min(rows, 100_000)), scratch),
         "features": lambda world, scratch, rows: pipeline.features(world, scratch),
         "growth": growth,

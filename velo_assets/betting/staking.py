@@ -63,9 +63,11 @@ class Staking:
         return self.method in ("proportional", "kelly")
 
 
-PAPER_TRADING = Staking(method="kelly", fraction=0.1, bankroll=1000.0, drawdown_stop=0.5)
-"""The paper-trading rules: bankroll 1,000, a tenth of Kelly (with three modules in agreement, which the strategy asks
-for)."""
+PRESETS: dict[str, Staking] = {
+    "paper_trading": Staking(method="kelly", fraction=0.1, bankroll=1000.0, drawdown_stop=0.5),
+}
+"""Plans with a name, for `staking = { preset = "..." }`. Paper trading: bankroll 1,000, a tenth of Kelly (with three
+modules in agreement, which the strategy asks for)."""
 
 
 def simultaneous_kelly(

@@ -13,7 +13,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from velo_assets.betting.execution import Limits, Side
-from velo_assets.betting.staking import Staking
+from velo_assets.betting.staking import PRESETS, Staking
 from velo_assets.modelling.disruption import MODULES
 from velo_assets.settings import PRICE_REGIMES
 
@@ -274,7 +274,7 @@ def _parse(entry: dict[str, Any], path: Path) -> Strategy:
                 )
             values |= {"low_odds": band.low, "high_odds": band.high}
         if "staking" in values:
-            values["staking"] = Staking(**_known(Staking, values["staking"]))
+            values["staking"] = _staking(values["staking"])
         if "execution" in values:
             options = dict(values["execution"])
             book = options.pop("book", "none")
@@ -283,6 +283,15 @@ def _parse(entry: dict[str, Any], path: Path) -> Strategy:
         return Strategy(**({"name": label} | _known(Strategy, values)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path.name}: strategy {label!r}: {error}") from error
+
+
+def _staking(values: dict[str, Any]) -> Staking:
+    """A staking plan: its own, or a preset with what is said beside it."""
+    options = dict(values)
+    preset = options.pop("preset", None)
+    if preset is not None and preset not in PRESETS:
+        raise ValueError(f"unknown staking preset {preset!r}; known: {', '.join(PRESETS)}")
+    return replace(PRESETS.get(preset, Staking()), **_known(Staking, options))
 
 
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from velo_assets.automation.runner import Outcome, execute, plan, run_chain
 from velo_assets.definitions import defs
 from velo_assets.warehouse.query import frame_of
 from velo_assets_tests.conftest import YEARS, BuiltWorld
+from velo_assets_tests.reports.found_again import numbers_again, text_of
 
 TABLES = (
     "core.races",
@@ -105,6 +106,21 @@ def test_the_reports_say_simulated(built_world: BuiltWorld) -> None:
     assert set(scoreboard) >= {"data", "decision_price", "folds", "pooled", "strategies", "acceptance", "gate"}
     assert "closing price" in scoreboard["decision_price"]
     assert list((reports / "drift").glob("*.html"))
+
+
+def test_the_numbers_of_the_tear_sheet_are_found_again_in_the_warehouse(built_world: BuiltWorld) -> None:
+    page = text_of((built_world.root.reports / "tear_sheet.html").read_text(encoding="utf-8"))
+    with built_world.warehouse.connect("test") as connection:
+        shipped = materialization(built_world, "backtest/tear_sheet").metadata["shipped"].value
+        found = numbers_again(connection, f"{shipped}_top20")
+    assert len(found) >= 10
+    assert {name: value for name, value in found.items() if value not in page} == {}
+
+
+def test_the_page_of_the_modules_is_linked_from_the_tear_sheet(built_world: BuiltWorld) -> None:
+    reports = built_world.root.reports
+    assert 'href="error_map.html"' in (reports / "tear_sheet.html").read_text(encoding="utf-8")
+    assert "SIMULATED." in (reports / "error_map.html").read_text(encoding="utf-8")
 
 
 def test_each_model_and_year_has_an_mlflow_run(built_world: BuiltWorld) -> None:

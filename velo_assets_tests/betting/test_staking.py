@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from velo_assets.betting.staking import (
-    PAPER_TRADING,
+    PRESETS,
     STOPPED,
     FloatArray,
     IntArray,
@@ -143,7 +143,8 @@ def test_the_drawdown_stop_ends_betting_for_good() -> None:
 
 
 def test_paper_trading_preset() -> None:
-    assert (PAPER_TRADING.bankroll, PAPER_TRADING.fraction, PAPER_TRADING.method) == (1000.0, 0.1, "kelly")
+    paper = PRESETS["paper_trading"]
+    assert (paper.bankroll, paper.fraction, paper.method) == (1000.0, 0.1, "kelly")
 
 
 @pytest.mark.parametrize("options", [{"method": "martingale"}, {"fraction": 0}, {"drawdown_stop": 2}, {"cap_bet": -1}])

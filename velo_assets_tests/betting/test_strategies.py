@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from velo_assets.betting.staking import PRESETS
 from velo_assets.betting.strategies import (
     Selection,
     Strategy,
@@ -37,7 +38,8 @@ def test_an_unknown_id_is_named_with_the_known_ones() -> None:
 
 def test_the_paper_trading_preset_is_declared() -> None:
     (paper,) = load_strategies(["paper_trading"])
-    assert (paper.convergence, paper.staking.fraction, paper.staking.bankroll) == (3, 0.1, 1000.0)
+    assert (paper.convergence, paper.staking) == (3, PRESETS["paper_trading"])
+    assert (paper.staking.fraction, paper.staking.bankroll) == (0.1, 1000.0)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,7 @@ def test_the_paper_trading_preset_is_declared() -> None:
         ('[[strategy]]\nid="a"\nrecipe="blend"\ntop_share=2.0', "top_share"),
         ('[[strategy]]\nid="a"\nrecipe="blend"\nlow_odds=8.0\nhigh_odds=5.0', "low_odds"),
         ('[[strategy]]\nid="a"\nrecipe="blend"\nside="lay"\nstaking={method="kelly"}', "kelly"),
+        ('[[strategy]]\nid="a"\nrecipe="blend"\nstaking={preset="martingale"}', "unknown staking preset 'martingale'"),
         ('[[strategy]]\nid="a"', "recipe"),
     ],
 )
