@@ -90,7 +90,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
             strategies=len(able),
             strategies_not_run=dg.MetadataValue.json(skipped),
             variants_ever_tried=trials,
-            runners_with_exchange_quotes=0 if exchange is None else int(exchange.covered.sum()),
+            runners_with_an_order_book=0 if exchange is None else int(exchange.covered.sum()),
             closing_price=DECISION_PRICE.is_closing,
         )
     )

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from velo_assets.betting.error_map import TAGS
-from velo_assets.betting.execution import ExchangeBook, stream_quotes
+from velo_assets.betting.execution import ExchangeBook, last_traded, stream_quotes
 from velo_assets.betting.predictions import wide_predictions
 from velo_assets.modelling.bootstrap import Interval, roi_interval
 from velo_assets.modelling.promotion import (
@@ -112,10 +112,15 @@ def read_exchange_book(connection: duckdb.DuckDBPyConnection, predictions: pl.Da
     before = timedelta(minutes=MINUTES_BEFORE_ORDER)
     offs = stream.group_by("race_key").agg((pl.col("off_utc").min() - before).alias("decided_at"))
     orders = predictions.select("race_key", "runner_key").join(offs, on="race_key", how="left", maintain_order="left")
-    covered = orders.get_column("decided_at").is_not_null().to_numpy()
-    if not covered.any():
+    if orders.get_column("decided_at").null_count() == orders.height:
         return None
-    return ExchangeBook(stream_quotes(orders, stream), covered, orders.get_column("decided_at").to_numpy())
+    booked = stream.filter(pl.col("back_price").is_not_null() | pl.col("lay_price").is_not_null())["race_key"]
+    return ExchangeBook(
+        stream_quotes(orders, stream),
+        orders.get_column("race_key").is_in(booked.unique().to_list()).to_numpy(),
+        last_traded(orders, stream),
+        orders.get_column("decided_at").to_numpy(),
+    )
 
 
 def choose_shipped(predictions: pl.DataFrame) -> str:
@@ -291,7 +296,7 @@ _STREAM_QUERY = """
         runners.runner_key, runners.race_key, streams.off_utc,
         streams.off_utc - to_minutes(streams.minutes_before) as quoted_at,
         streams.best_back as back_price, streams.best_back_size as back_size,
-        streams.best_lay as lay_price, streams.best_lay_size as lay_size
+        streams.best_lay as lay_price, streams.best_lay_size as lay_size, streams.last_traded
     from landing.streams as streams
     inner join runners
         on streams.race_date = runners.race_date

@@ -6,6 +6,7 @@ quotes from real exchange streams, and the limits an order must pass. Not here: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,12 +119,15 @@ class ExchangeBook:
 
     Attributes:
         quotes: one row per runner of the predictions.
-        covered: `(runners,)` whether the race has a stream; elsewhere the synthetic book stands in.
+        covered: `(runners,)` whether the race has a stream with an order book; elsewhere a synthetic book stands in.
+        last_traded: `(runners,)` price of the last trade, NaN where no stream is: a stream without an order book, as
+            the free files are, still says around which price the synthetic book has to stand.
         ordered_at: `(runners,)` UTC time of the order (datetime64), NaT where no stream is.
     """
 
     quotes: Quotes
     covered: BoolArray
+    last_traded: FloatArray
     ordered_at: NDArray[np.datetime64]
 
 
@@ -190,8 +194,28 @@ def stream_quotes(orders: pl.DataFrame, stream: pl.DataFrame) -> Quotes:
     Returns:
         Quotes in the order of `orders`; NaN where nothing was quoted yet, or with no money behind it.
     """
+    columns = _last_known(orders, stream, ("back_price", "lay_price", "back_size", "lay_size"))
+    sizes = {side: np.nan_to_num(columns[f"{side}_size"]) for side in ("back", "lay")}
+    # A price with no money behind it is no offer.
+    prices = {side: np.where(sizes[side] > 0, columns[f"{side}_price"], np.nan) for side in ("back", "lay")}
+    offered = np.isfinite(prices["back"]) | np.isfinite(prices["lay"])
+    return Quotes(prices["back"], prices["lay"], sizes["back"], sizes["lay"], offered)
+
+
+def last_traded(orders: pl.DataFrame, stream: pl.DataFrame) -> FloatArray:
+    """Price of the last trade at or before the decision time of each order; NaN where there was none.
+
+    Args:
+        orders: as in `stream_quotes`.
+        stream: `runner_key`, `quoted_at`, `last_traded`.
+    """
+    return _last_known(orders, stream, ("last_traded",))["last_traded"]
+
+
+def _last_known(orders: pl.DataFrame, stream: pl.DataFrame, names: Sequence[str]) -> dict[str, FloatArray]:
+    """Columns of the last row of the stream at or before each order, in the order of `orders`; NaN for none."""
     rows = orders.select("runner_key", "decided_at").with_row_index("_order").sort("decided_at")
-    quoted = (
+    known = (
         rows.join_asof(
             stream.sort("quoted_at"),
             left_on="decided_at",
@@ -201,14 +225,9 @@ def stream_quotes(orders: pl.DataFrame, stream: pl.DataFrame) -> Quotes:
             check_sortedness=False,
         )
         .sort("_order")
-        .select(pl.col("back_price", "lay_price", "back_size", "lay_size").cast(pl.Float64).fill_null(float("nan")))
+        .select(pl.col(names).cast(pl.Float64).fill_null(float("nan")))
     )
-    columns = {name: quoted.get_column(name).to_numpy() for name in quoted.columns}
-    sizes = {side: np.nan_to_num(columns[f"{side}_size"]) for side in ("back", "lay")}
-    # A price with no money behind it is no offer.
-    prices = {side: np.where(sizes[side] > 0, columns[f"{side}_price"], np.nan) for side in ("back", "lay")}
-    offered = np.isfinite(prices["back"]) | np.isfinite(prices["lay"])
-    return Quotes(prices["back"], prices["lay"], sizes["back"], sizes["lay"], offered)
+    return {name: known.get_column(name).to_numpy() for name in names}
 
 
 @dataclass(frozen=True, eq=False)

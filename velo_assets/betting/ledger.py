@@ -77,8 +77,9 @@ LEDGER: dict[str, pl.DataType] = {
 }
 """Columns of `backtest.bets` in order. Money in the unit of the stakes; `stake` is what was matched, 0 when nothing
 was; `bankroll` is the money at the start of the day, null for stakes that do not depend on it. `price_kind` is the kind
-of the decision price; `book` says what took the order: `price` (matched at the price in full), `synthetic` or
-`exchange` (a landed stream, at `ordered_at`, UTC; null for orders at a price that forms at the off)."""
+of the decision price. `book` says what took the order: `price` (matched at the price in full), `exchange` (the order
+book of a landed stream), `last traded` (a synthetic book around the last trade of a stream without one) or `synthetic`.
+`ordered_at` (UTC) is null for orders without a stream: their price forms at the off."""
 
 
 def place_bets(
@@ -223,20 +224,22 @@ def _quoted(
         # offers the price without it. So lays are quoted around that price, or the decision price if it is longer.
         chance = orders.get_column("market_probability").cast(pl.Float64).fill_null(1.0).to_numpy()
         price = np.maximum(price, 1.0 / np.clip(chance, 1e-6, 1.0))
+    kind = np.full(len(rows), "synthetic", dtype=object)
+    if exchange is not None:
+        traded = np.isfinite(exchange.last_traded[rows])
+        price = np.where(traded, exchange.last_traded[rows], price)
+        kind = np.where(exchange.covered[rows], "exchange", np.where(traded, "last traded", "synthetic"))
     field = pl.col("field_size").fill_null(10) if "field_size" in orders.columns else pl.len().over("race_key")
     quotes = book.quotes(
         orders.get_column("runner_key").to_numpy(),
         np.maximum(np.nan_to_num(price, nan=MIN_DECIMAL_ODDS), MIN_DECIMAL_ODDS),
         orders.select(field).to_series().to_numpy(),
     )
+    orders = orders.with_columns(pl.Series("book", kind, dtype=pl.String))
     if exchange is None:
-        return orders.with_columns(pl.lit("synthetic").alias("book")), quotes
-    real = exchange.covered[rows]
-    orders = orders.with_columns(
-        pl.Series("book", np.where(real, "exchange", "synthetic")),
-        pl.Series("ordered_at", exchange.ordered_at[rows]).cast(pl.Datetime("us")),
-    )
-    return orders, quotes.where(real, exchange.quotes.take(rows))
+        return orders, quotes
+    orders = orders.with_columns(pl.Series("ordered_at", exchange.ordered_at[rows]).cast(pl.Datetime("us")))
+    return orders, quotes.where(exchange.covered[rows], exchange.quotes.take(rows))
 
 
 def _staked_by_bankroll_or_book(

@@ -444,7 +444,7 @@ def sharpe(profit_by_day: FloatArray, days: NDArray[np.datetime64]) -> float | N
 def _closing_line_value(settled: pl.DataFrame) -> float | None:
     """Stake-weighted mean of price taken over SP, less 1; positive is good for the bettor on either side."""
     open_bets = settled.filter(
-        (~pl.col("price_kind").is_in(CLOSING_PRICE_KINDS) | (pl.col("book") == "exchange"))
+        (~pl.col("price_kind").is_in(CLOSING_PRICE_KINDS) | pl.col("ordered_at").is_not_null())
         & pl.col("closing_price").is_not_null()
         & pl.col("matched_price").is_not_null()
     )

@@ -111,6 +111,24 @@ def test_lays_take_the_lay_side_of_the_stream(connection: duckdb.DuckDBPyConnect
     assert bets["profit"].to_list() == pytest.approx([1.0, -3.5, 0.0])
 
 
+def test_a_stream_without_an_order_book_says_where_the_synthetic_book_stands(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    connection.execute(
+        "update landing.streams set best_back = null, best_lay = null, "
+        "last_traded = case when selection_id = 0 and minutes_before <= 10 then 2.5 end"
+    )
+    frame = world()
+    book = read_exchange_book(connection, frame)
+    assert book is not None
+    assert not book.covered.any()
+    assert np.array_equal(book.last_traded, [2.5, np.nan, np.nan, np.nan, np.nan], equal_nan=True)
+    bets = place_bets(frame, [THROUGH_THE_BOOK], exchange=book)
+    assert bets["book"].to_list() == ["last traded"] + ["synthetic"] * 4
+    first = bets.row(0, named=True)
+    assert 2.3 < first["matched_price"] < 2.5
+
+
 def test_without_a_stream_of_the_races_there_is_no_book(connection: duckdb.DuckDBPyConnection) -> None:
     assert read_exchange_book(connection, world().filter(pl.col("race_key") == 2)) is None
     connection.execute("update landing.streams set market_type = 'PLACE'")
