@@ -43,6 +43,7 @@ def benchmarks() -> dict[str, Callable[[DataRoot, Path, int], list[Figure]]]:
         "settlement": lambda world, scratch, rows: models.settlement(scratch, rows),
         "matrix": lambda world, scratch, rows: pipeline.matrix_100k(simulated(scratch, min(rows, 100_000)), scratch),
         "features": lambda world, scratch, rows: pipeline.features(world, scratch),
+        "three_families": lambda world, scratch, rows: pipeline.three_families(world, scratch),
         "growth": growth,
         "chain": lambda world, scratch, rows: models.whole_chain(world),
         "latency": lambda world, scratch, rows: models.latency(world, scratch),

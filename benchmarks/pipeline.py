@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from benchmarks import rolling
 from benchmarks.measure import Figure
 from velo_assets.ingestion.landing import land
 from velo_assets.ingestion.quality import write_landing_page
@@ -22,11 +23,14 @@ from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import build_table
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import export_matrix
+from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import all_tables, load_table
 
 LATE_ROWS = 600
 NIGHTS = 3
 FEW_YEARS = 2
+ROLLING_TOLERANCE = 1e-6
+"""Polars adds and subtracts as its windows roll, which leaves more rounding than a sum made anew."""
 
 
 def landing_and_core(world: DataRoot, scratch: Path) -> list[Figure]:
@@ -108,6 +112,66 @@ def features(world: DataRoot, scratch: Path) -> list[Figure]:
     ]
 
 
+def three_families(world: DataRoot, scratch: Path) -> list[Figure]:
+    """Trainer rates, form block and draw bias in SQL, against the same values by Polars' rolling functions."""
+    root = _linked(world, scratch / "families")
+    with Warehouse(root.warehouse).connect("benchmark") as connection:
+        land(root, connection)
+        first, last = years_of(connection)
+        build_layer(connection, "core", first, last)
+        for name in ("features/shrinkage", "features/speed_figures"):
+            _build(connection, name, first, last)
+        connection.execute("checkpoint")
+        return families_against_polars(connection)
+
+
+def families_against_polars(connection: duckdb.DuckDBPyConnection) -> list[Figure]:
+    """Seconds of either and their ratio.
+
+    Args:
+        connection: a warehouse with core, shrinkage and speed figures built.
+
+    Raises:
+        ArithmeticError: the values differ.
+    """
+    core = {name: frame_of(connection, query) for name, query in rolling.CORE_QUERIES.items()}
+    shrinkage = frame_of(connection, rolling.SHRINKAGE_QUERY)
+    began = time.perf_counter()
+    runs = rolling.joined(core)
+    seconds = {"joins": (0.0, time.perf_counter() - began)}
+    families = {
+        "features/trainer_velocity": (rolling.TRAINER, lambda: rolling.trainer_velocity(runs, shrinkage)),
+        "features/form_curves": (rolling.FORM, lambda: rolling.form_block(runs)),
+        "features/bias_maps": (rolling.DRAW, lambda: rolling.draw_bias(runs, shrinkage)),
+    }
+    start, end = runs["race_date"].min(), runs["race_date"].max()
+    for name, (columns, in_polars) in families.items():
+        select = load_table(name).text.rstrip().rstrip(";")
+        query = f"create or replace temp table family as select runner_key, {', '.join(columns)} from ({select})"
+        in_sql = timed(lambda query=query: connection.execute(query, {"start": start, "end": end}))
+        began = time.perf_counter()
+        frame = in_polars()
+        seconds[name.split("/")[1]] = (in_sql, time.perf_counter() - began)
+        _assert_equal(name, frame_of(connection, "select * from family"), frame, columns)
+    sql, polars = (sum(pair[side] for pair in seconds.values()) for side in (0, 1))
+    each = ", ".join(f"{name} {a:.1f} s and {b:.1f} s" for name, (a, b) in seconds.items())
+    return [Figure("three families, SQL / Polars", sql / polars, "ratio", 1.25, f"{runs.height:,} rows; {each}; equal")]
+
+
+def _assert_equal(name: str, one: pl.DataFrame, other: pl.DataFrame, columns: Iterable[str]) -> None:
+    both = one.join(other, on="runner_key", suffix="_polars", validate="1:1")
+    if both.height != max(one.height, other.height):
+        raise ArithmeticError(f"{name}: {one.height} rows in SQL, {other.height} in Polars, {both.height} in both.")
+    for column in columns:
+        a, b = pl.col(column).cast(pl.Float64), pl.col(f"{column}_polars").cast(pl.Float64)
+        near = (a - b).abs() <= ROLLING_TOLERANCE * pl.max_horizontal(a.abs(), pl.lit(1.0))
+        same = near | (a.is_null() & b.is_null())
+        wrong = both.filter(~same.fill_null(False))
+        if wrong.height:
+            first = wrong.select("runner_key", column, f"{column}_polars").row(0)
+            raise ArithmeticError(f"{name}.{column}: {wrong.height} of {both.height} values differ, first {first}.")
+
+
 def matrix_100k(world: DataRoot, scratch: Path) -> list[Figure]:
     """From core to matrix for a set of about 100,000 rows."""
     root = linked(world, scratch / "matrix")
@@ -174,7 +238,6 @@ def _build(connection: duckdb.DuckDBPyConnection, name: str, first: int, last: i
 def _devig(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     from velo_assets.modelling.market import probabilities
     from velo_assets.warehouse.build import replace_table
-    from velo_assets.warehouse.query import frame_of
 
     prices = frame_of(
         connection,

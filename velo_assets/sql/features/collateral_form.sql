@@ -39,7 +39,7 @@ runs as (
         coalesce(entries.official_rating, case when races.country = 'HK' and races.is_handicap then races.rating_band_high - 133 + entries.weight_lb end) as handicap_mark,
         -- Handicappers' pounds per length: 3 at 5 furlongs, 1.5 at 10; nobody is beaten by more than 20 lengths on merit; a winner beats the second by its margin.
         case
-            when results.won = 1 then -least(winning_margins.winning_margin, 10) * 15 / races.distance_furlongs
+            when results.won = 1 then -(case when winning_margins.winning_margin > 10 then 10 else winning_margins.winning_margin end) * 15 / races.distance_furlongs
             when results.position is not null and results.beaten_lengths is not null then least(results.beaten_lengths, 20) * 15 / races.distance_furlongs
         end as pounds_beaten,
         case

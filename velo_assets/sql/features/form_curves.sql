@@ -48,9 +48,9 @@ horse_days as (
             else (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)
         end) as rivals_beaten,
         -- One length is a smaller part of a longer race; beyond 20 lengths the rider has stopped riding.
-        -- A winner is beaten by minus its margin.
+        -- A winner is beaten by minus its margin (least() would take an unknown margin for the ten).
         avg(case
-            when results.won = 1 then -least(winning_margins.winning_margin, 10) * sqrt(8 / races.distance_furlongs)
+            when results.won = 1 then -(case when winning_margins.winning_margin > 10 then 10 else winning_margins.winning_margin end) * sqrt(8 / races.distance_furlongs)
             when results.beaten_lengths is not null then least(results.beaten_lengths, 20) * sqrt(8 / races.distance_furlongs)
         end) as lengths_adjusted,
         max(results.racing_post_rating) as racing_post_rating,
