@@ -23,7 +23,8 @@ from velo_assets.settings import LAYERS
 PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE_SECONDS = 0.1
 
-DECIMALS = 6
+DECIMALS, SINGLE_DECIMALS = 6, 3
+"""Places that count of a number, in double and in single precision."""
 
 VOLATILE = {
     "built_at",
@@ -152,7 +153,8 @@ def table_digests(database: Path) -> dict[str, tuple[int, int]]:
 
 def _comparable(name: str, kind: str) -> str:
     # Adding zero makes -0.0 the same as 0.0.
-    return f'round("{name}", {DECIMALS}) + 0' if kind in ("DOUBLE", "FLOAT") else f'"{name}"'
+    decimals = {"DOUBLE": DECIMALS, "FLOAT": SINGLE_DECIMALS}.get(kind)
+    return f'"{name}"' if decimals is None else f'round("{name}", {decimals}) + 0'
 
 
 def differing(left: dict[str, tuple[int, int]], right: dict[str, tuple[int, int]]) -> list[str]:

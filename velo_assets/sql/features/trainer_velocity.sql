@@ -13,7 +13,7 @@ results as (
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 prices as (
-    select runner_key, 1 / decimal_odds / book_percent as market_probability
+    select runner_key, round(1073741824.0 / decimal_odds / book_percent) / 1073741824 as market_probability
     from core.prices
     where price_kind = 'sp' and book_complete and race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
@@ -32,16 +32,17 @@ shrinkage as (
     group by race_date
 ),
 trainer_days as (
+    -- Fractions are held to 2^-30 (1073741824 = 2^30): their sums are then exact in any order, and so are differences of sums.
     select
         entries.trainer_key,
         entries.race_date,
         cast(count(results.runner_key) as double) as runs,
         coalesce(sum(results.won), 0.0) as wins,
         cast(count(results.runner_key) filter (where results.position <= 3) as double) as places,
-        coalesce(sum(case when results.runner_key is not null then 1.0 / races.field_size end), 0) as expected_wins,
+        coalesce(sum(case when results.runner_key is not null then round(1073741824.0 / races.field_size) / 1073741824 end), 0) as expected_wins,
         coalesce(sum(results.won) filter (where prices.market_probability is not null), 0.0) as priced_wins,
         coalesce(sum(prices.market_probability) filter (where results.runner_key is not null), 0) as market_wins,
-        coalesce(sum(case when results.position is not null and races.field_size > 1 then (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1) when results.runner_key is not null then 0 end), 0) as rivals_beaten
+        coalesce(sum(case when results.position is not null and races.field_size > 1 then round(1073741824.0 * (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)) / 1073741824 when results.runner_key is not null then 0 end), 0) as rivals_beaten
     from entries
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
