@@ -114,7 +114,7 @@ def features(world: DataRoot, scratch: Path) -> list[Figure]:
 
 def three_families(world: DataRoot, scratch: Path) -> list[Figure]:
     """Trainer rates, form block and draw bias in SQL, against the same values by Polars' rolling functions."""
-    root = _linked(world, scratch / "families")
+    root = linked(world, scratch / "families")
     with Warehouse(root.warehouse).connect("benchmark") as connection:
         land(root, connection)
         first, last = years_of(connection)
