@@ -199,7 +199,7 @@ def forget(root: DataRoot, connection: duckdb.DuckDBPyConnection, file: str | Pa
         file: path below the data root or absolute. It need not exist any more, and is left alone if it does.
 
     Raises:
-        LookupError: nothing landed from this file; names what did.
+        ValueError: nothing landed from this file; names what did.
     """
     manifest.create_tables(connection)
     name = _relative(root, Path(file))
@@ -209,7 +209,7 @@ def forget(root: DataRoot, connection: duckdb.DuckDBPyConnection, file: str | Pa
             row[0] for row in connection.execute("select distinct file from landing.manifest order by 1").fetchall()
         ]
         shown = ", ".join(known[:20]) or "nothing"
-        raise LookupError(f"Nothing landed from {name!r}. Landed files: {shown}.")
+        raise ValueError(f"Nothing landed from {name!r}. Landed files: {shown}.")
     before = manifest.year_fingerprints(connection)
     connection.execute("begin")
     try:

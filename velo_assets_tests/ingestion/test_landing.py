@@ -218,7 +218,7 @@ def test_forgetting_a_file_that_is_still_there_lands_it_again(
 def test_forgetting_an_unknown_file_names_the_known_ones(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
     write(root, "a.csv", [row()])
     landing(root, warehouse)
-    with pytest.raises(LookupError, match=r"Nothing landed from 'raceform/z.csv'. Landed files: raceform/a.csv"):
+    with pytest.raises(ValueError, match=r"Nothing landed from 'raceform/z.csv'. Landed files: raceform/a.csv"):
         forget(root, warehouse, "raceform/z.csv")
 
 
