@@ -1,0 +1,39 @@
+"""The loop over years that the model assets share: a year without races leaves a hole, not a failure."""
+
+import polars as pl
+
+from velo_assets.modelling.yearly import blend_folds, expert_folds, fundamental_folds, gate_folds
+from velo_assets.settings import PRICE_REGIMES
+from velo_assets_tests.modelling.worlds import world
+
+FEATURES = ("x0", "x1", "x2")
+WITH_A_GAP = world(3600, days=2190).filter(pl.col("race_date").dt.year() != 2019)
+"""2016 to 2021; the file of 2019 was forgotten."""
+YEARS = range(2016, 2022)
+
+
+def test_a_forgotten_year_between_others_is_passed_over() -> None:
+    fundamental = fundamental_folds(WITH_A_GAP, FEATURES, YEARS)
+    rows = {outcome.fold.fold: outcome.predictions.height for outcome in fundamental}
+    assert rows[2019] == 0
+    assert rows[2020] > 0
+    scores = pl.concat([outcome.predictions for outcome in fundamental]).select("runner_key", "score")
+    blend = {outcome.fold.fold: outcome for outcome in blend_folds(WITH_A_GAP, scores, YEARS)}
+    assert blend[2019].metrics["r2"] is None
+    assert blend[2020].predictions.height == rows[2020]
+
+
+def test_experts_and_gate_pass_over_it_too() -> None:
+    corrections = WITH_A_GAP.select("runner_key")
+    for regime in PRICE_REGIMES:
+        outcomes = expert_folds(WITH_A_GAP, FEATURES, (2018, 2019, 2020), regime)
+        assert [outcome.predictions.height > 0 for outcome in outcomes] == [True, False, True]
+        table = pl.concat([outcome.predictions for outcome in outcomes])
+        corrections = corrections.join(
+            table.select("runner_key", pl.col("correction").alias(f"correction_{regime.name}")),
+            on="runner_key",
+            how="inner",
+        )
+    gates = {outcome.fold.fold: outcome for outcome in gate_folds(WITH_A_GAP, corrections, (2019, 2020))}
+    assert gates[2019].predictions.height == 0
+    assert gates[2020].predictions.height > 0
