@@ -39,6 +39,18 @@ PREDICTIONS = (
 )
 """What the wide frame of predictions reads."""
 
+MODULE_REPORTS = (
+    Column("report", "recipe, module over the market, module or family left out, filter", ""),
+    Column("name", "of the recipe, module, family or filter", ""),
+    Column("delta_r2", "gain in R2 over the market with its exponent fitted, out of sample", ""),
+    Column("low", "lower end of its 95% interval, race-day bootstrap", ""),
+    Column("high", "upper end", ""),
+    Column("coefficient", "1: to be believed as it stands, 0: adds nothing; of a filter, log-odds over the market", ""),
+    Column("standard_error", "of the coefficient", ""),
+    Column("races", "races judged", "races"),
+    Column("verdict", "in words", ""),
+)
+
 
 def _asset(name: str, deps: Iterable[str], description: str, kinds: set[str], version: str) -> Decorator:
     return dg.asset(
@@ -308,9 +320,45 @@ def comparison(
     )
 
 
+@_asset(
+    "backtest/module_reports",
+    (*PREDICTIONS, "models/blend", "models/expert_longshot"),
+    "What every recipe, module, feature family and filter adds to the market out of sample: gain with its interval, "
+    "coefficient with its standard error, and the verdict in words. The page is reports/models.html.",
+    {"duckdb", "scipy", "html"},
+    REPORT_CODE,
+)
+def module_reports(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
+) -> dg.MaterializeResult[None]:
+    """Write the reports of the models."""
+    from velo_assets.reports.models_page import read_and_build
+    from velo_assets.reports.pages import write_page
+
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
+    root = data_root.root()
+    page = read_and_build(root, warehouse.warehouse(), DECISION_PRICE)
+    write_page(root.reports / "models.html", page.html)
+    with warehouse.get_connection() as connection:
+        built = replace_table(connection, "backtest/module_reports", page.table, MODULE_REPORTS)
+        record(connection, context, inputs, built.rows)
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            built,
+            MODULE_REPORTS,
+            headline=page.headline,
+            page=dg.MetadataValue.path(str(root.reports / "models.html")),
+            closing_price=DECISION_PRICE.is_closing,
+            reports=dg.MetadataValue.md(_markdown(page.table)),
+        )
+        | {name: picture(png, name) for name, png in page.pictures.items()}
+    )
+
+
 def assets() -> list[dg.AssetsDefinition]:
     """The assets of the layer."""
-    return [*sql_assets("backtest"), bets, strategies, breakdowns, error_map, tear_sheet, comparison]
+    return [*sql_assets("backtest"), bets, strategies, breakdowns, error_map, module_reports, tear_sheet, comparison]
 
 
 def _write_ledgers(connection: "duckdb.DuckDBPyConnection", parts: Iterable["pl.DataFrame"]) -> int:

@@ -1,15 +1,31 @@
-"""Layer market: de-vigged probabilities per price kind."""
+"""Layer market: how well each de-vig method did in each year, and de-vigged probabilities per price kind."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
 from velo_assets.assets.dress import asset_key, picture, rows_by_year, table_metadata
 from velo_assets.code_versions import code_version
-from velo_assets.partitions import YEARLY, window_of
+from velo_assets.partitions import YEARLY, Window, window_of
 from velo_assets.resources.data import WarehouseResource
 from velo_assets.warehouse.build import replace_window
 from velo_assets.warehouse.sql_table import Column
 
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+DEVIG_METHODS = (
+    Column("race_date", "1 January of the year measured", ""),
+    Column("price_kind", "which price: sp, bsp, opening_show, ...", ""),
+    Column("method", "how the margin was taken out", ""),
+    Column("races", "settled full books", "races"),
+    Column("loss", "sum of -log p of the winners", "nats"),
+    Column("log_runners", "sum of the log of the field sizes", "nats"),
+    Column("r2", "McFadden's R2 of the year; null without a settled full book", ""),
+)
 PROBABILITIES = (
     Column("race_date", "day of the race", ""),
     Column("race_key", "race", ""),
@@ -23,23 +39,71 @@ PROBABILITIES = (
     Column("p_odds_ratio", "constant odds ratio to 1/odds, with sum 1", "probability"),
     Column("p_shin", "Shin's model of insider trading", "probability"),
     Column("p_goto", "1/odds less k standard errors, with sum 1", "probability"),
-    Column("probability", "the method in use", "probability"),
+    Column("probability", "that of the method in use", "probability"),
+    Column("method", "method in use: the likeliest over all earlier years, or the default without enough of them", ""),
 )
+
+MARKET_CODE = code_version("modelling/market")
 
 
 @dg.asset(
-    key=asset_key("market/probabilities"),
-    deps=[asset_key("core/prices"), asset_key("core/races")],
+    key=asset_key("market/devig_methods"),
+    deps=[asset_key("core/prices"), asset_key("core/results")],
     partitions_def=YEARLY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="market",
     kinds={"duckdb", "numpy"},
     owners=["team:modelling"],
-    code_version=code_version("modelling/market"),
-    description="Win probabilities implied by each price kind, margin taken out five ways. Partial books stay null.",
+    code_version=MARKET_CODE,
+    description="Log-loss of every de-vig method per price kind in each year. A year's market is de-vigged by the "
+    "method that was likeliest over the years before it.",
+)
+def devig_methods(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    """Measure every method on the settled full books of each year."""
+    from velo_assets.modelling.market import method_losses
+    from velo_assets.modelling.market import probabilities as devig
+    from velo_assets.warehouse.query import frame_of
+
+    window = window_of(context)
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, window)
+        prices = frame_of(connection, _PRICES, [window.start, window.end])
+        results = frame_of(
+            connection,
+            "select runner_key, win_share from core.results where race_date between ? and ?",
+            [window.start, window.end],
+        )
+        losses = method_losses(devig(prices).join(results, on="runner_key", how="left", maintain_order="left"))
+        built = replace_window(connection, "market/devig_methods", losses, window.start, window.end, DEVIG_METHODS)
+        record(connection, context, inputs, built.rows)
+        every_year = frame_of(connection, "select * from market.devig_methods order by race_date, price_kind, method")
+    lineage = {name: [("core/prices", name)] for name in ("race_date", "price_kind")}
+    sources = [("core/prices", "decimal_odds"), ("core/results", "win_share")]
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            built,
+            DEVIG_METHODS,
+            lineage | dict.fromkeys(("races", "loss", "r2"), sources),
+            comparison=dg.MetadataValue.md(_comparison(every_year)),
+        )
+    )
+
+
+@dg.asset(
+    key=asset_key("market/probabilities"),
+    deps=[asset_key("core/prices"), asset_key("core/races"), asset_key("market/devig_methods")],
+    partitions_def=YEARLY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="market",
+    kinds={"duckdb", "numpy"},
+    owners=["team:modelling"],
+    code_version=MARKET_CODE,
+    description="Win probabilities implied by each price kind, margin taken out five ways; the method in use is chosen "
+    "by the likelihood of earlier years. Partial books stay null.",
 )
 def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Take the margin out of every complete book."""
+    from velo_assets.modelling.market import FALLBACK_METHOD, choose_methods
     from velo_assets.modelling.market import probabilities as devig
     from velo_assets.reports.asset_pictures import market_reliability_png
     from velo_assets.warehouse.query import frame_of
@@ -47,13 +111,9 @@ def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
     window = window_of(context)
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, window)
-        prices = frame_of(
-            connection,
-            "select race_date, race_key, runner_key, price_kind, decimal_odds, book_complete "
-            "from core.prices where race_date between ? and ?",
-            [window.start, window.end],
-        )
-        frame = devig(prices)
+        prices = frame_of(connection, _PRICES, [window.start, window.end])
+        chosen = choose_methods(_earlier_losses(connection, window), window.years)
+        frame = devig(prices, chosen=chosen)
         built = replace_window(connection, "market/probabilities", frame, window.start, window.end, PROBABILITIES)
         record(connection, context, inputs, built.rows)
         by_year = rows_by_year(connection, "market/probabilities")
@@ -68,16 +128,71 @@ def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
         "complete_books": int(books["book_complete"].sum()),
         "partial_books": int((~books["book_complete"]).sum()),
         "rows_by_year": by_year,
+        "methods": dg.MetadataValue.md(_methods(frame, chosen, FALLBACK_METHOD)),
     }
     if settled.height:
         png = market_reliability_png(settled["probability"].to_numpy(), settled["win_share"].to_numpy())
         extra["reliability"] = picture(png, "How often runners win against what the starting price says")
-    lineage = {column.name: [("core/prices", "decimal_odds")] for column in PROBABILITIES[4:]} | {
+    lineage = {column.name: [("core/prices", "decimal_odds")] for column in PROBABILITIES[4:-1]} | {
         column.name: [("core/prices", column.name)] for column in PROBABILITIES[:4]
     }
+    lineage["method"] = [("market/devig_methods", "loss")]
     return dg.MaterializeResult(metadata=table_metadata(built, PROBABILITIES, lineage, **extra))
 
 
 def assets() -> list[dg.AssetsDefinition]:
     """The assets of the layer."""
-    return [probabilities]
+    return [devig_methods, probabilities]
+
+
+_PRICES = (
+    "select race_date, race_key, runner_key, price_kind, decimal_odds, book_complete from core.prices "
+    "where race_date between ? and ?"
+)
+
+
+def _earlier_losses(connection: "duckdb.DuckDBPyConnection", window: Window) -> "pl.DataFrame":
+    """`market.devig_methods` up to the window's end; each year looks at the years before it only.
+
+    Raises:
+        FileNotFoundError: an earlier year has prices but was not measured, so that its vote would be missing.
+    """
+    from velo_assets.warehouse.query import frame_of
+
+    unmeasured = connection.execute(
+        "select distinct year(race_date) as year from core.prices where race_date < make_date(?, 1, 1) "
+        "except select year(race_date) from market.devig_methods order by 1",
+        [window.years[-1]],
+    ).fetchall()
+    if unmeasured:
+        years = ", ".join(str(year) for (year,) in unmeasured)
+        raise FileNotFoundError(
+            f"market.devig_methods lacks {years}, by which later years choose: materialize market/devig_methods for "
+            "them first, or let `velo run` do it."
+        )
+    return frame_of(connection, "select * from market.devig_methods where race_date <= ?", [window.end])
+
+
+def _comparison(losses: "pl.DataFrame") -> str:
+    """R2 of every method per price kind over all years measured."""
+    import polars as pl
+
+    sums = losses.group_by("price_kind", "method").agg(pl.col("races", "loss", "log_runners").sum())
+    sums = sums.filter(pl.col("races") > 0).with_columns(r2=1 - pl.col("loss") / pl.col("log_runners"))
+    lines = ["| price | method | races | R2 |", "|---|---|---:|---:|"]
+    for row in sums.sort("price_kind", "r2", descending=[False, True]).iter_rows(named=True):
+        lines.append(f"| {row['price_kind']} | {row['method']} | {row['races']:,} | {row['r2']:.5f} |")
+    return "\n".join(lines)
+
+
+def _methods(frame: "pl.DataFrame", chosen: Mapping[tuple[int, str], str], fallback: str) -> str:
+    """The method of each year and price kind, and why."""
+    import polars as pl
+
+    lines = ["| year | price | method | why |", "|---|---|---|---|"]
+    pairs = frame.select(pl.col("race_date").dt.year().alias("year"), "price_kind").unique().sort("year", "price_kind")
+    for year, kind in pairs.iter_rows():
+        method = chosen.get((year, kind))
+        why = "likeliest over the years before" if method else "too few settled full books in the years before"
+        lines.append(f"| {year} | {kind} | {method or fallback} | {why} |")
+    return "\n".join(lines)

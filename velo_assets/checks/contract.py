@@ -16,6 +16,7 @@ UNIQUE_KEYS = {
     "core/prices": "runner_key, price_kind",
     "core/sectionals": "runner_key, call_number",
     "features/runner_features": "runner_key",
+    "market/devig_methods": "race_date, price_kind, method",
     "market/probabilities": "runner_key, price_kind",
     "models/fundamental": "runner_key",
     "models/gate": "runner_key",

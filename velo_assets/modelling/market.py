@@ -1,6 +1,7 @@
 """The market's opinion: prices turned into probabilities that sum to 1 in each race.
 
-Belongs here: the five de-vig methods, vectorised over all races at once, and their comparison by likelihood.
+Belongs here: the five de-vig methods, vectorised over all races at once, their comparison by likelihood, and the choice
+of one for a year from the years before it.
 Does not belong here: reading prices (core.prices) and the models built on top of the market (blend, experts).
 
 With `q = 1 / odds` and the book `B = sum q` of a race (formulas: racing-methods.md):
@@ -18,7 +19,7 @@ would be handed to the others.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import polars as pl
@@ -42,8 +43,12 @@ GOTO_FLOOR = 0.1
 
 METHODS = ("multiplicative", "power", "odds_ratio", "shin", "goto")
 
-METHOD_IN_USE = "power"
-"""Leads multiplicative by about .001 R2 on bookmaker SP and costs nothing on exchange prices (docs/market_study.md)."""
+FALLBACK_METHOD = "power"
+"""Without enough earlier races. On bookmaker SP it leads multiplicative by about .001 R2 (racing-methods.md), and on
+exchange prices the choice does not matter (docs/market_study.md)."""
+
+MIN_CHOICE_RACES = 1000
+"""Settled full books of earlier years that a choice needs; with fewer, luck decides between methods .0004 R2 apart."""
 
 KEY_COLUMNS = ("race_date", "race_key", "runner_key", "price_kind")
 
@@ -100,7 +105,7 @@ def books(odds: Floats, race_starts: Integers) -> tuple[Floats, Booleans]:
     return np.where(any_priced, book, np.nan), complete
 
 
-def devig(odds: Floats, race_starts: Integers, method: str = METHOD_IN_USE) -> Floats:
+def devig(odds: Floats, race_starts: Integers, method: str = FALLBACK_METHOD) -> Floats:
     """Market probabilities of many races at once.
 
     Args:
@@ -234,7 +239,9 @@ def _falling_root(
     return np.asarray(point)
 
 
-def probabilities(frame: pl.DataFrame, method: str = METHOD_IN_USE) -> pl.DataFrame:
+def probabilities(
+    frame: pl.DataFrame, method: str = FALLBACK_METHOD, chosen: Mapping[tuple[int, str], str] | None = None
+) -> pl.DataFrame:
     """The table `market.probabilities` from prices.
 
     Args:
@@ -242,17 +249,20 @@ def probabilities(frame: pl.DataFrame, method: str = METHOD_IN_USE) -> pl.DataFr
             price for an unpriced runner. Optional `field_size`: a race with fewer priced rows than runners is then a
             partial book, even when the unpriced runner has no row. Optional `book_complete`: false there wins.
         method: the one copied to `probability`.
+        chosen: (year, price kind) to the method copied instead; see `choose_methods`.
 
     Returns:
         The keys, decimal_odds (null where unusable), book_percent (sum of 1/odds: 1.18 is 118%), book_complete,
-        p_multiplicative, p_power, p_odds_ratio, p_shin, p_goto and probability; nulls where the book is partial.
-        Sorted by race_date, race_key, runner_key, price_kind.
+        p_multiplicative, p_power, p_odds_ratio, p_shin, p_goto, probability and method (its name); probabilities are
+        null where the book is partial. Sorted by race_date, race_key, runner_key, price_kind.
 
     Raises:
         MarketError: if a column is missing or a runner has two prices of one kind.
     """
-    if method not in METHODS:
-        raise MarketError(f"unknown de-vig method {method!r}; choose one of {', '.join(METHODS)}")
+    chosen = chosen or {}
+    for name in (method, *chosen.values()):
+        if name not in METHODS:
+            raise MarketError(f"unknown de-vig method {name!r}; choose one of {', '.join(METHODS)}")
     missing = [name for name in (*KEY_COLUMNS, "decimal_odds") if name not in frame.columns]
     if missing:
         raise MarketError(f"prices lack the columns {', '.join(missing)}; give the rows of core.prices")
@@ -283,9 +293,25 @@ def probabilities(frame: pl.DataFrame, method: str = METHOD_IN_USE) -> pl.DataFr
             pl.Series("book_complete", np.repeat(complete, lengths)),
             *(pl.Series(name, values, nan_to_null=True) for name, values in columns.items()),
         )
-        .with_columns(probability=pl.col(f"p_{method}"))
+        .with_columns(method=_method_of(chosen, method))
+        .with_columns(probability=_probability_of())
+        .select(pl.exclude("method"), "method")
         .sort(KEY_COLUMNS)
     )
+
+
+def _method_of(chosen: Mapping[tuple[int, str], str], otherwise: str) -> pl.Expr:
+    """Name of the method of each row, by its year and price kind."""
+    name = pl.lit(otherwise)
+    for (year, kind), method in chosen.items():
+        of_year = (pl.col("race_date").dt.year() == year) & (pl.col("price_kind") == kind)
+        name = pl.when(of_year).then(pl.lit(method)).otherwise(name)
+    return name
+
+
+def _probability_of() -> pl.Expr:
+    """The column that `method` names."""
+    return pl.coalesce(pl.when(pl.col("method") == name).then(pl.col(f"p_{name}")) for name in METHODS)
 
 
 def race_starts_of(frame: pl.DataFrame, *keys: str) -> Integers:
@@ -294,6 +320,76 @@ def race_starts_of(frame: pl.DataFrame, *keys: str) -> Integers:
         return np.empty(0, dtype=np.int64)
     changed = frame.select(pl.struct(keys).rle_id()).to_series().to_numpy()
     return np.flatnonzero(np.append(True, changed[1:] != changed[:-1])).astype(np.int64)
+
+
+def settled_books(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `probabilities`, with `win_share`, of full books of two or more runners whose win shares sum to 1."""
+    group = ("race_date", "race_key", "price_kind")
+    settled = (pl.col("win_share").sum().over(group) - 1.0).abs() < 1e-9
+    kept = frame.filter(pl.col("book_complete"), settled, pl.len().over(group) > 1)
+    return kept.sort("price_kind", "race_date", "race_key", "runner_key")
+
+
+def method_losses(frame: pl.DataFrame) -> pl.DataFrame:
+    """Log-loss of every de-vig method per year and price kind: what a later year chooses by.
+
+    No method has a fitted parameter, so every likelihood is out of sample.
+
+    Args:
+        frame: `probabilities` with a column `win_share` from core.results.
+
+    Returns:
+        `race_date` (1 January of the year), `price_kind, method, races, loss` (nats, summed over settled full books),
+        `log_runners` (summed ln n), `r2`; a kind that has prices but no settled full book has 0 races and a null r2.
+    """
+    rows: list[dict[str, object]] = []
+    years = frame.with_columns(year=pl.col("race_date").dt.year())
+    books_of = settled_books(years).partition_by("year", "price_kind", as_dict=True)
+    for year, kind in years.select("year", "price_kind").unique().sort("year", "price_kind").iter_rows():
+        part = books_of.get((year, kind))
+        races = None if part is None else Races.from_frame(part)
+        log_runners = 0.0 if races is None else float(np.log(races.field_size).sum())
+        for name in METHODS:
+            loss = 0.0 if races is None or part is None else float(races.loss(part[f"p_{name}"].to_numpy()).sum())
+            rows.append(
+                {
+                    "race_date": dt.date(year, 1, 1),
+                    "price_kind": kind,
+                    "method": name,
+                    "races": 0 if races is None else len(races),
+                    "loss": loss,
+                    "log_runners": log_runners,
+                    "r2": 1.0 - loss / log_runners if log_runners > 0 else None,
+                }
+            )
+    schema = {"race_date": pl.Date, "price_kind": pl.String, "method": pl.String, "races": pl.Int64}
+    return pl.DataFrame(rows, schema={**schema, **dict.fromkeys(("loss", "log_runners", "r2"), pl.Float64)})
+
+
+def choose_methods(
+    losses: pl.DataFrame, years: Iterable[int], min_races: int = MIN_CHOICE_RACES
+) -> dict[tuple[int, str], str]:
+    """The de-vig method of each year and price kind: the likeliest over all years before it.
+
+    Args:
+        losses: `method_losses` of earlier years.
+        years: years asked for. Years from a year on never count for it.
+        min_races: settled full books of earlier years that a choice needs.
+
+    Returns:
+        (year, price kind) to the method; left out where there is too little history. Ties go to the first of `METHODS`.
+    """
+    order = {name: place for place, name in enumerate(METHODS)}
+    chosen: dict[tuple[int, str], str] = {}
+    for year in years:
+        earlier = losses.filter(pl.col("race_date").dt.year() < year)
+        sums = earlier.group_by("price_kind", "method").agg(pl.col("races").sum(), pl.col("loss").sum())
+        enough = sums.filter(pl.col("races") >= min_races)
+        for kind in sorted(enough["price_kind"].unique().to_list()):
+            of_kind = enough.filter(pl.col("price_kind") == kind).rows(named=True)
+            best = min(of_kind, key=lambda row: (row["loss"], order[row["method"]]))
+            chosen[year, kind] = best["method"]
+    return chosen
 
 
 def compare_methods(
@@ -317,14 +413,11 @@ def compare_methods(
     Raises:
         MarketError: if there is no settled race with a full book.
     """
-    chosen = frame if before is None else frame.filter(pl.col("race_date") < before)
-    group = ("race_date", "race_key", "price_kind")
-    settled = (pl.col("win_share").sum().over(group) - 1.0).abs() < 1e-9
-    chosen = chosen.filter(pl.col("book_complete"), settled, pl.len().over(group) > 1)
+    chosen = settled_books(frame if before is None else frame.filter(pl.col("race_date") < before))
     if not chosen.height:
         raise MarketError("no settled race with a full book to compare de-vig methods on")
     rows: list[dict[str, object]] = []
-    for (kind,), part in chosen.sort("price_kind", "race_date", "race_key").group_by("price_kind", maintain_order=True):
+    for (kind,), part in chosen.group_by("price_kind", maintain_order=True):
         races = Races.from_frame(part)
         log_n = np.log(races.field_size)
         losses = {name: races.loss(part[f"p_{name}"].to_numpy()) for name in METHODS}
@@ -346,15 +439,3 @@ def compare_methods(
                 }
             )
     return pl.DataFrame(rows).sort("price_kind", "r2", descending=[False, True], nulls_last=True)
-
-
-def best_method(comparison: pl.DataFrame, price_kind: str) -> str:
-    """The method with the highest R2 for a price kind in a table of `compare_methods`.
-
-    Raises:
-        MarketError: if the kind is not in the table.
-    """
-    rows = comparison.filter(pl.col("price_kind") == price_kind).sort("r2", descending=True)
-    if not rows.height:
-        raise MarketError(f"no comparison for price kind {price_kind!r}; compare_methods had no settled race of it")
-    return str(rows["method"][0])

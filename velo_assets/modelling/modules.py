@@ -16,7 +16,7 @@ from velo_assets.modelling.bootstrap import Interval, paired_delta_r2
 from velo_assets.modelling.conditional_logit import ChoiceLikelihood, LinearLogit, maximise
 from velo_assets.modelling.guards import require_columns
 from velo_assets.modelling.offsets import CLEAR_Z, Signal, market_rows, signal_frame
-from velo_assets.modelling.races import KEYS, FloatArray, Races, feature_matrix, priced_frame, settled_frame
+from velo_assets.modelling.races import KEYS, BoolArray, FloatArray, Races, feature_matrix, priced_frame, settled_frame
 from velo_assets.modelling.walk_forward import Fold, scored_rows, train_rows
 
 MODULE_FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -78,13 +78,15 @@ def module_report(
     over_market: bool = True,
     ridge: float = 300.0,
     modules: Mapping[str, Sequence[str]] = MODULE_FAMILIES,
+    train_races: int = 20_000,
 ) -> pl.DataFrame:
-    """Leave-one-out gain of every family and of every module, out of sample.
+    """Leave-one-out gain of every family and of every module, out of sample, and the coefficient of its part.
 
     One linear conditional logit of all features is fitted per fold; with `over_market` log p_market is one of its
     columns. A family is left out by moving to the constrained maximum of the likelihood's quadratic approximation,
     `b_rest - C_rf C_ff^-1 b_f` with C the covariance, which needs no second fit. The gain is the R2 lost on the scored
-    folds without the family.
+    folds without the family. The coefficient multiplies the family's part of the score, fitted on the scored folds with
+    the rest held: 1 is to be believed as it was fitted, 0 adds nothing.
 
     Args:
         frame: runners of all years with `KEYS`, `win_share`, `market_probability` and the features.
@@ -93,9 +95,11 @@ def module_report(
         over_market: gain over the market, or (False) within the price-free fundamental model.
         ridge: penalty on each scaled coefficient; strong, because over a sharp market most effects are near 0.
         modules: families by module.
+        train_races: each fit sees at most this many of the latest races; with more, errors are below .03 anyway.
 
     Returns:
-        `kind` ('family' or 'module'), `name, delta_r2, low, high, races, features, verdict`, best first.
+        `kind` ('family' or 'module'), `name, delta_r2, low, high, coefficient, standard_error, races, features,
+        verdict`, best first.
 
     Raises:
         MissingFeatureError: a feature is missing.
@@ -112,25 +116,32 @@ def module_report(
         if members:
             groups[("module", module)] = members
     losses: dict[tuple[str, str], list[FloatArray]] = {key: [] for key in groups}
+    own_part: dict[tuple[str, str], list[FloatArray]] = {key: [] for key in groups}
     full: list[FloatArray] = []
+    scores: list[FloatArray] = []
     scored_races: list[Races] = []
     for fold in (f for f in folds if not f.warm_up):
-        train = market_rows(train_rows(frame, fold), fold.cutoff, "module report", 0, 200)
+        train = latest_races(market_rows(train_rows(frame, fold), fold.cutoff, "module report", 0, 200), train_races)
         scored = priced_frame(settled_frame(scored_rows(frame, fold)))
         fit_races, races = Races.from_frame(train), Races.from_frame(scored)
         columns = (*names, "log_market") if over_market else names
         model = LinearLogit.fit(_matrix(train, columns), fit_races, columns, ridge=ridge)
         design = model.design(_matrix(scored, columns), races)
-        full.append(races.loss(races.softmax(design @ model.coefficients_)))
+        scores.append(design @ model.coefficients_)
+        full.append(races.loss(races.softmax(scores[-1])))
         scored_races.append(races)
         for key, members in groups.items():
-            reduced = without(model, members)
-            losses[key].append(races.loss(races.softmax(design @ reduced)))
+            own = _own_columns(model, members)
+            own_part[key].append(design[:, own] @ model.coefficients_[own])
+            losses[key].append(races.loss(races.softmax(design @ without(model, members))))
     rows = []
     base, log_n, days = _pooled(full, scored_races)
-    for (kind, name), parts_of in losses.items():
-        gain = paired_delta_r2(base, np.concatenate(parts_of), log_n, days)
+    together, score = _joined(scored_races), np.concatenate(scores)
+    for (kind, name), losses_without in losses.items():
+        gain = paired_delta_r2(base, np.concatenate(losses_without), log_n, days)
         item = Contribution(name, gain, len(base), groups[(kind, name)])
+        part = np.concatenate(own_part[kind, name])
+        coefficient, error = _one_coefficient(part, score - part, together)
         rows.append(
             {
                 "kind": kind,
@@ -138,6 +149,8 @@ def module_report(
                 "delta_r2": gain.estimate,
                 "low": gain.low,
                 "high": gain.high,
+                "coefficient": coefficient,
+                "standard_error": error,
                 "races": item.races,
                 "features": len(item.features),
                 "verdict": item.verdict,
@@ -156,9 +169,7 @@ def without(model: LinearLogit, members: Iterable[str]) -> FloatArray:
     Returns:
         `(columns,)` coefficients, 0 for the features left out.
     """
-    left_out = set(members)
-    left_out |= {f"missing({name})" for name in left_out}
-    out = np.array([column in left_out for column in model.columns])
+    out = _own_columns(model, members)
     coefficients = model.coefficients_.copy()
     if out.any():
         covariance = model.covariance_
@@ -166,6 +177,72 @@ def without(model: LinearLogit, members: Iterable[str]) -> FloatArray:
         coefficients[~out] -= covariance[np.ix_(~out, out)] @ pull
         coefficients[out] = 0.0
     return coefficients
+
+
+def offset_report(frame: pl.DataFrame, offsets: Mapping[str, str]) -> pl.DataFrame:
+    """What modules that speak in log-odds add to the market: each alone, out of sample, as it stands.
+
+    The gain is `R2(p^beta exp(offset)) - R2(p^beta)` with the same beta, fitted on these races without the offset. The
+    coefficient w of `p^b exp(w offset)` is fitted on them: 1 is to be believed as it stands, 0 adds nothing.
+
+    Args:
+        frame: out-of-sample rows with `KEYS`, `win_share`, `market_probability` and the offsets; null counts as 0.
+        offsets: column of the log-odds offset by module.
+
+    Returns:
+        `name, delta_r2, low, high, coefficient, standard_error, races, verdict`; a module that never speaks is left
+        out.
+
+    Raises:
+        MissingFeatureError: a column is missing.
+        TooFewRacesError: no settled race with full prices.
+    """
+    require_columns(frame, (*KEYS, "win_share", "market_probability", *offsets.values()), "offset report")
+    rows = priced_frame(settled_frame(frame))
+    races = Races.from_frame(rows)
+    log_market = np.log(rows.get_column("market_probability").to_numpy())
+    beta = maximise(ChoiceLikelihood(log_market[:, None], races), np.ones(1)).coefficients[0]
+    base, log_n = races.loss(races.softmax(beta * log_market)), np.log(races.field_size)
+    report = []
+    for name, column in offsets.items():
+        offset = rows.get_column(column).cast(pl.Float64).fill_nan(None)
+        if offset.null_count() == rows.height:
+            continue
+        part = offset.fill_null(0.0).to_numpy()
+        gain = paired_delta_r2(races.loss(races.softmax(beta * log_market + part)), base, log_n, races.race_date)
+        weight, error = _one_coefficient(part, np.zeros(len(part)), races, log_market)
+        report.append(
+            {
+                "name": name,
+                "delta_r2": gain.estimate,
+                "low": gain.low,
+                "high": gain.high,
+                "coefficient": weight,
+                "standard_error": error,
+                "races": len(races),
+                "verdict": Contribution(name, gain, len(races), (column,)).verdict,
+            }
+        )
+    return pl.DataFrame(report, schema=OFFSET_REPORT)
+
+
+OFFSET_REPORT = {
+    "name": pl.String,
+    "delta_r2": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "coefficient": pl.Float64,
+    "standard_error": pl.Float64,
+    "races": pl.Int64,
+    "verdict": pl.String,
+}
+"""Columns of `offset_report`."""
+
+
+def latest_races(frame: pl.DataFrame, count: int) -> pl.DataFrame:
+    """Rows of the latest so many races of a frame sorted by `KEYS`."""
+    races = Races.from_frame(frame)
+    return frame if len(races) <= count else frame.slice(int(races.race_starts[-count]))
 
 
 def filter_report(frame: pl.DataFrame, filters: Sequence[Signal] = FIVE_FILTERS) -> pl.DataFrame:
@@ -247,6 +324,40 @@ def _matrix(frame: pl.DataFrame, columns: Sequence[str]) -> np.ndarray[tuple[int
     if "log_market" not in columns:
         return feature_matrix(frame, columns)
     return feature_matrix(frame.with_columns(pl.col("market_probability").log().alias("log_market")), columns)
+
+
+def _own_columns(model: LinearLogit, members: Iterable[str]) -> BoolArray:
+    """`(columns,)` mask of some features and their missing-value indicators."""
+    own = set(members)
+    own |= {f"missing({name})" for name in own}
+    return np.array([column in own for column in model.columns])
+
+
+def _one_coefficient(
+    part: FloatArray, rest: FloatArray, races: Races, free: FloatArray | None = None
+) -> tuple[float | None, float | None]:
+    """Coefficient of one part of a score and its standard error, the rest held (and `free` fitted beside it).
+
+    None where the part does not vary within any race, so that no coefficient could be told from another.
+    """
+    means = np.add.reduceat(part, races.race_starts) / races.field_size
+    if np.abs(part - np.repeat(means, races.field_size)).max() < 1e-9:
+        return None, None
+    design = part[:, None] if free is None else np.column_stack((part, free))
+    fit = maximise(ChoiceLikelihood(design, races, offset=rest), np.ones(design.shape[1]))
+    return float(fit.coefficients[0]), float(fit.standard_errors[0])
+
+
+def _joined(races: Sequence[Races]) -> Races:
+    """Races of several folds as one."""
+    before = np.cumsum([0, *(part.runners for part in races)])[:-1]
+    return Races(
+        np.concatenate([part.race_key for part in races]),
+        np.concatenate([part.race_date for part in races]),
+        np.concatenate([part.race_starts + start for part, start in zip(races, before, strict=True)]),
+        np.concatenate([part.field_size for part in races]),
+        np.concatenate([part.win_share for part in races]),
+    )
 
 
 def _pooled(losses: Sequence[FloatArray], races: Sequence[Races]) -> tuple[FloatArray, FloatArray, np.ndarray]:

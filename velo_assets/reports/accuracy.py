@@ -27,6 +27,9 @@ FLOOR_DRAWS = 50
 RECIPES = ("market", "market_beta", "fundamental", "blend", "experts")
 """Recipes of the scoreboard; null where a run has none."""
 
+ALL_RECIPES = (*RECIPES, "single")
+"""Besides, one model of all prices, the experts' rival, where a study has fitted it."""
+
 
 def comparable(predictions: pl.DataFrame, shipped: str) -> pl.DataFrame:
     """Rows of settled races of two or more runners that the market and every recipe of the run price in full.
@@ -41,7 +44,7 @@ def comparable(predictions: pl.DataFrame, shipped: str) -> pl.DataFrame:
     require_columns(predictions, ("race_key", "win_share", "market_probability", f"probability_{shipped}"), "accuracy")
     present = [
         name
-        for name in ("market_probability", *(f"probability_{recipe}" for recipe in RECIPES))
+        for name in ("market_probability", *(f"probability_{recipe}" for recipe in ALL_RECIPES))
         if name in predictions.columns and predictions.get_column(name).null_count() < predictions.height
     ]
     whole = pl.all_horizontal(*(pl.col(name).is_not_null() & (pl.col(name) > 0) for name in present))
@@ -53,6 +56,42 @@ def comparable(predictions: pl.DataFrame, shipped: str) -> pl.DataFrame:
             & (pl.len() > 1)
         ).over("race_key")
     )
+
+
+def recipe_table(predictions: pl.DataFrame, shipped: str, *, draws: int = DEFAULT_DRAWS, seed: int = 0) -> pl.DataFrame:
+    """Every recipe against the market and against the market with its exponent fitted, on the same races.
+
+    Args:
+        predictions: wide frame.
+        shipped: recipe that must be there.
+        draws: bootstrap draws.
+        seed: of the bootstrap.
+
+    Returns:
+        `recipe, races, r2`, and for each reference (`market`, `market_beta`) `over_<reference>` with `_low` and
+        `_high`; best first. Null where the reference is missing or is the recipe itself.
+    """
+    frame = comparable(predictions, shipped)
+    names = {recipe: "market_probability" if recipe == "market" else f"probability_{recipe}" for recipe in ALL_RECIPES}
+    names = {r: name for r, name in names.items() if name in frame.columns and frame[name].null_count() == 0}
+    references = ("market", "market_beta")
+    columns = [f"over_{reference}{end}" for reference in references for end in ("", "_low", "_high")]
+    schema = {"recipe": pl.String, "races": pl.Int64, **dict.fromkeys(("r2", *columns), pl.Float64)}
+    if frame.is_empty():
+        return pl.DataFrame(schema=schema)
+    races = Races.from_frame(frame)
+    loss = {recipe: races.loss(frame[name].cast(pl.Float64).to_numpy()) for recipe, name in names.items()}
+    log_n = np.log(races.field_size)
+    rows = []
+    for recipe, own in loss.items():
+        row: dict[str, Any] = {"recipe": recipe, "races": len(races), "r2": float(1.0 - own.sum() / log_n.sum())}
+        for reference in references:
+            if reference in loss and reference != recipe:
+                gain = paired_delta_r2(own, loss[reference], log_n, races.race_date, draws, seed)
+                row |= {f"over_{reference}": _number(gain.estimate)}
+                row |= {f"over_{reference}_low": _number(gain.low), f"over_{reference}_high": _number(gain.high)}
+        rows.append(row)
+    return pl.DataFrame(rows, schema=schema).sort("r2", descending=True)
 
 
 def fold_metrics(

@@ -367,6 +367,36 @@ def alpha_beta_per_fold(folds: Sequence[dict[str, Any]], size: tuple[float, floa
         return figure
 
 
+def profile_picture(
+    alpha: NDArray[np.float64],
+    beta: NDArray[np.float64],
+    surface: NDArray[np.float64],
+    size: tuple[float, float] = SMALL,
+) -> Figure:
+    """Log-likelihood of the blend's weights around its maximum, as rings.
+
+    Args:
+        alpha: `(points,)`.
+        beta: `(points,)`.
+        surface: `(points of beta, points of alpha)`, log-likelihood less its maximum.
+        size: inches.
+    """
+    with style():
+        figure, axes = new_figure(size)
+        # Half the chi-square points of two degrees of freedom: 99%, 95% and 68%.
+        levels = [-4.605, -2.996, -1.139]
+        axes.contourf(alpha, beta, surface, levels=[*levels, 0.0], colors=["#e6efea", GREEN_SOFT, "#8fbfa8"])
+        axes.contour(alpha, beta, surface, levels=levels, colors=GREEN, linewidths=1.0)
+        row, column = np.unravel_index(int(np.argmax(surface)), surface.shape)
+        axes.plot(alpha[column], beta[row], "o", color=GREEN, markersize=5)
+        axes.plot(0.0, 1.0, "x", color=BLUE, markersize=8, markeredgewidth=2)
+        axes.axvline(0.0, color=MUTED, linewidth=0.8)
+        axes.axhline(1.0, color=MUTED, linewidth=0.8)
+        axes.set_xlabel("α  on the model")
+        axes.set_ylabel("β  on the market")
+        return figure
+
+
 def monthly_heat_map(table: pl.DataFrame, size: tuple[float, float] | None = None) -> Figure:
     """Profit per calendar month, one row per year.
 

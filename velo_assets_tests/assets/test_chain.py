@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 from velo_assets.assets.builds import nodes_of
 from velo_assets.automation.runner import Outcome, execute, plan, run_chain
 from velo_assets.definitions import defs
+from velo_assets.modelling.market import FALLBACK_METHOD, METHODS, choose_methods
 from velo_assets.warehouse.query import frame_of
 from velo_assets_tests.conftest import YEARS, BuiltWorld
 from velo_assets_tests.reports.found_again import numbers_again, text_of
@@ -126,6 +127,25 @@ def test_the_page_of_the_modules_is_linked_from_the_tear_sheet(built_world: Buil
 def test_each_model_and_year_has_an_mlflow_run(built_world: BuiltWorld) -> None:
     runs = materialization(built_world, "models/fundamental").metadata["mlflow_runs"].value
     assert set(runs) == {"2022", "2023"}
+
+
+def test_each_year_is_devigged_by_a_method_of_earlier_years(built_world: BuiltWorld) -> None:
+    with built_world.warehouse.connect("test") as connection:
+        losses = frame_of(connection, "select * from market.devig_methods")
+        used = frame_of(
+            connection,
+            "select distinct year(race_date) as year, method from market.probabilities where price_kind = 'sp'",
+        )
+        wrong = connection.execute(
+            "select count(*) from market.probabilities where probability is distinct from case method "
+            + " ".join(f"when '{name}' then p_{name}" for name in METHODS)
+            + " end"
+        ).fetchall()
+    assert wrong == [(0,)]
+    chosen = choose_methods(losses, YEARS)
+    assert dict(used.iter_rows()) == {year: chosen.get((year, "sp"), FALLBACK_METHOD) for year in YEARS}
+    shown = materialization(built_world, "market/probabilities").metadata["methods"].value
+    assert "too few settled full books" in shown
 
 
 def test_a_second_run_changes_nothing(built_world: BuiltWorld) -> None:

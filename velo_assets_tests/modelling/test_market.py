@@ -169,6 +169,8 @@ def test_bad_input_is_named() -> None:
         market.probabilities(prices().drop("decimal_odds"))
     with pytest.raises(market.MarketError, match="harmonic"):
         market.probabilities(prices(), "harmonic")
+    with pytest.raises(market.MarketError, match="harmonic"):
+        market.probabilities(prices(), chosen={(2020, "sp"): "harmonic"})
     with pytest.raises(market.MarketError, match="race_starts"):
         market.devig(np.array([2.0, 2.0]), np.array([1]), "power")
 
@@ -201,10 +203,54 @@ def test_the_method_that_made_the_prices_wins_the_comparison() -> None:
     assert rows["multiplicative"]["delta_r2"] == 0.0
     assert rows["power"]["delta_r2"] > 0
     assert rows["power"]["delta_low"] > 0
-    assert market.best_method(table, "sp") in {"power", "odds_ratio", "shin", "goto"}
     earlier = market.compare_methods(joined, before=dt.date(2020, 3, 1), draws=50)
     assert earlier["races"].unique().to_list() == [60 * 8]
     with pytest.raises(market.MarketError, match="no settled race"):
         market.compare_methods(joined, before=dt.date(2019, 1, 1))
-    with pytest.raises(market.MarketError, match="bsp"):
-        market.best_method(table, "bsp")
+
+
+def test_a_year_is_devigged_by_what_was_likeliest_before_it() -> None:
+    # 2020 and 2021 are priced by two different laws; each later year follows the sum of the years before it.
+    flat = simulated_prices(1.0, races=1200)
+    bent = simulated_prices(1.4, races=1200).with_columns(
+        pl.col("race_date").dt.offset_by("1y"), pl.col("race_key") + 5000, pl.col("runner_key") + 50_000
+    )
+    frame = pl.concat([flat, bent])
+    joined = market.probabilities(frame).join(frame.select("runner_key", "win_share"), on="runner_key")
+    losses = market.method_losses(joined)
+    assert losses.height == 2 * len(market.METHODS)
+    assert losses["races"].unique().to_list() == [1200]
+    by_hand = losses.filter(pl.col("race_date") == dt.date(2020, 1, 1)).sort("loss")["method"][0]
+    chosen = market.choose_methods(losses, [2020, 2021, 2022])
+    assert (2020, "sp") not in chosen
+    assert chosen[2021, "sp"] == by_hand
+    both = losses.group_by("method").agg(pl.col("loss").sum()).sort("loss")
+    assert chosen[2022, "sp"] == both["method"][0]
+    # Results of a year and later ones have no say in it.
+    scrambled = losses.with_columns(
+        pl.when(pl.col("race_date").dt.year() >= 2021).then(-pl.col("loss")).otherwise(pl.col("loss")).alias("loss")
+    )
+    assert market.choose_methods(scrambled, [2021]) == {(2021, "sp"): by_hand}
+    assert market.choose_methods(losses, [2021], min_races=1201) == {}
+    table = market.probabilities(frame, chosen={(2021, "sp"): "shin"})
+    early = table.filter(pl.col("race_date").dt.year() == 2020)
+    late = table.filter(pl.col("race_date").dt.year() == 2021)
+    assert set(early["method"]) == {market.FALLBACK_METHOD}
+    assert early["probability"].to_list() == early["p_power"].to_list()
+    assert set(late["method"]) == {"shin"}
+    assert late["probability"].to_list() == late["p_shin"].to_list()
+
+
+def test_partial_books_and_unsettled_races_have_no_say_in_the_method() -> None:
+    results = pl.DataFrame({"runner_key": [11, 12, 21, 22, 23, 31, 32, 41, 42], "win_share": [1.0] + [0.0] * 8})
+    losses = market.method_losses(market.probabilities(prices()).join(results, on="runner_key"))
+    assert losses["races"].unique().to_list() == [1]
+    multiplicative = losses.filter(method="multiplicative").row(0, named=True)
+    assert multiplicative["loss"] == pytest.approx(-np.log(2 / 3))
+    void = market.method_losses(
+        market.probabilities(prices()).join(results.with_columns(win_share=pl.lit(0.0)), on="runner_key")
+    )
+    assert void["races"].sum() == 0
+    assert void["r2"].null_count() == len(market.METHODS)
+    assert market.choose_methods(void, [2021]) == {}
+    assert market.method_losses(market.probabilities(prices().clear()).with_columns(win_share=pl.lit(0.0))).is_empty()

@@ -10,7 +10,7 @@ import pytest
 
 from velo_assets.modelling.conditional_logit import LinearLogit
 from velo_assets.modelling.guards import MissingFeatureError
-from velo_assets.modelling.modules import filter_report, long_odds_check, module_report, without
+from velo_assets.modelling.modules import filter_report, long_odds_check, module_report, offset_report, without
 from velo_assets.modelling.offsets import Signal
 from velo_assets.modelling.races import Races, feature_matrix
 from velo_assets.modelling.walk_forward import folds
@@ -38,10 +38,33 @@ def test_a_family_that_matters_is_told_from_one_that_does_not() -> None:
     assert rows["trouble"]["verdict"] == "adds nothing that can be told from 0"
     assert rows["SQPE"]["delta_r2"] == pytest.approx(rows["form_curves"]["delta_r2"])
     assert rows["TRA"]["kind"] == "module"
+    # Out of sample the ridge has held the true part back a little: its coefficient is near 1, clearly above 0.
+    assert rows["form_curves"]["coefficient"] > 5 * rows["form_curves"]["standard_error"]
+    assert 0.8 < rows["form_curves"]["coefficient"] < 1.6
+    assert abs(rows["trouble"]["coefficient"]) < 3 * rows["trouble"]["standard_error"]
     alone = {row["name"]: row for row in module_report(WORLD, families, CUT, over_market=False).to_dicts()}
     assert alone["form_curves"]["delta_r2"] > rows["form_curves"]["delta_r2"]
     with pytest.raises(MissingFeatureError, match="draw_iv"):
         module_report(WORLD, {"bias_maps": ("draw_iv",)}, CUT)
+
+
+def test_an_offset_that_knows_something_is_told_from_noise() -> None:
+    truth = np.log(WORLD["truth"].to_numpy() / WORLD["market_probability"].to_numpy())
+    frame = WORLD.with_columns(
+        pl.Series("knows", 0.5 * truth),
+        pl.Series("noise", np.random.default_rng(3).normal(0, 0.3, WORLD.height)),
+        pl.lit(None, dtype=pl.Float64).alias("silent"),
+    )
+    report = offset_report(frame, {"TIE": "knows", "NDS": "noise", "DLV": "silent"})
+    rows = {row["name"]: row for row in report.to_dicts()}
+    assert set(rows) == {"TIE", "NDS"}
+    assert rows["TIE"]["verdict"] == "adds"
+    # Half of what is known was said, so that twice the offset is right.
+    assert rows["TIE"]["coefficient"] == pytest.approx(2.0, abs=0.25)
+    assert rows["NDS"]["verdict"] == "costs"
+    assert abs(rows["NDS"]["coefficient"]) < 3 * rows["NDS"]["standard_error"]
+    with pytest.raises(MissingFeatureError, match="tie_offset"):
+        offset_report(WORLD, {"TIE": "tie_offset"})
 
 
 def test_filters_side_by_side() -> None:
