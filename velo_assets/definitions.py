@@ -10,6 +10,7 @@ import dagster as dg
 
 from velo_assets.assets import all_assets
 from velo_assets.automation.jobs import JOBS
+from velo_assets.automation.registry_jobs import REGISTRY_JOBS
 from velo_assets.automation.schedules import SCHEDULES
 from velo_assets.automation.sensors import SENSORS
 from velo_assets.checks import all_checks
@@ -32,7 +33,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
         return dg.Definitions(
             assets=all_assets(),
             asset_checks=all_checks(),
-            jobs=JOBS,
+            jobs=[*JOBS, *REGISTRY_JOBS],
             schedules=SCHEDULES,
             sensors=SENSORS,
             resources={

@@ -1,0 +1,92 @@
+"""Promotion and rollback as Dagster jobs, on a real MLflow store; and `velo promote` from two processes at once."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from velo_assets.definitions import defs
+from velo_assets.modelling.registry import ModelRegistry
+from velo_assets.resources.models import CHAMPION_NAME, registry_of
+from velo_assets.settings import DataRoot
+from velo_assets_tests.modelling.test_registry import FILES, METADATA, decision
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelRegistry:
+    monkeypatch.setenv("VELO_DATA", str(tmp_path))
+    return registry_of(DataRoot(tmp_path))
+
+
+def judged(version: int, reference: str = "market_beta", promoted: bool = True) -> Any:
+    return replace(decision(version, reference, promoted), challenger=f"{CHAMPION_NAME} {version}")
+
+
+def run(job: str, config: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return defs.resolve_job_def(job).execute_in_process(run_config={**quiet, **(config or {})}, raise_on_error=False)
+
+
+def promote(version: int) -> dg.ExecuteInProcessResult:
+    return run("promote", {"ops": {"promote_version": {"config": {"version": version}}}})
+
+
+def reason(result: dg.ExecuteInProcessResult) -> str:
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_failure_data.error is not None
+    error = failure.step_failure_data.error
+    return (error.cause or error).message
+
+
+def test_jobs_promote_refuse_and_roll_back(registry: ModelRegistry) -> None:
+    for _ in range(3):
+        registry.register(CHAMPION_NAME, FILES, METADATA)
+    registry.record_decision(CHAMPION_NAME, 1, judged(1))
+    registry.record_decision(CHAMPION_NAME, 2, judged(2, reference=f"{CHAMPION_NAME} 1"))
+    registry.record_decision(CHAMPION_NAME, 3, judged(3, promoted=False))
+    assert promote(1).output_for_node("promote_version") == 1
+    assert promote(2).output_for_node("promote_version") == 2
+    refused = promote(3)
+    assert not refused.success
+    assert "refused: luck" in reason(refused)
+    assert [model.status for model in registry.list(CHAMPION_NAME)] == ["archived", "champion", "challenger"]
+    assert run("rollback").output_for_node("roll_back_champion") == 1
+    nowhere = run("rollback")
+    assert not nowhere.success
+    assert "first champion" in reason(nowhere)
+    champion = registry.champion(CHAMPION_NAME)
+    assert champion is not None
+    assert champion.version == 1
+
+
+def test_two_promotions_from_the_command_line_at_once(registry: ModelRegistry, tmp_path: Path) -> None:
+    for version in (1, 2):
+        registry.register(CHAMPION_NAME, FILES, METADATA)
+        registry.record_decision(CHAMPION_NAME, version, judged(version))
+    environment = {**os.environ, "VELO_DATA": str(tmp_path)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "velo_assets.cli", "promote", version],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for version in ("1", "2")
+    ]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    codes = [process.returncode for process in processes]
+    # Both were judged against the market; whoever comes second is told that there is a champion now.
+    assert sorted(codes) == [0, 1], said
+    first = codes.index(0) + 1
+    assert f"{CHAMPION_NAME} {first} is champion." in said[first - 1]
+    assert "run the gate again" in said[2 - first]
+    statuses = {model.version: model.status for model in registry.list(CHAMPION_NAME)}
+    assert statuses[first] == "champion"
+    assert json.dumps(sorted(statuses.values())) in ('["archived", "champion"]', '["challenger", "champion"]')
