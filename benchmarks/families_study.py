@@ -71,14 +71,19 @@ class Scored:
     market: list[FloatArray] = field(default_factory=list)
 
 
+def home(name: str, families: Mapping[str, str]) -> str:
+    """Family of a feature; of a within-race form, that of the value it compares."""
+    if families[name] != WITHIN_RACE:
+        return families[name]
+    return families[next(name.removesuffix(form) for form in FORMS if name.endswith(form))]
+
+
 def members(features: Sequence[str], families: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Features of each family, the within-race forms of its values included."""
     own: dict[str, list[str]] = {}
     for name in features:
-        own.setdefault(families[name], []).append(name)
-        if families[name] == WITHIN_RACE:
-            base = next(name.removesuffix(form) for form in FORMS if name.endswith(form))
-            own.setdefault(families[base], []).append(name)
+        for family in dict.fromkeys((families[name], home(name, families))):
+            own.setdefault(family, []).append(name)
     return {family: tuple(names) for family, names in sorted(own.items())}
 
 

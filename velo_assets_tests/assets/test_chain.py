@@ -1,5 +1,6 @@
 """The whole chain on a small simulated world: what is built, what the UI shows, what a rerun changes."""
 
+import fcntl
 import json
 
 import dagster as dg
@@ -8,9 +9,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from velo_assets.assets.builds import nodes_of
-from velo_assets.automation.runner import Outcome, execute, plan, run_chain
-from velo_assets.definitions import defs
+from velo_assets.automation.runner import Outcome, RunFailed, execute, plan, run_chain
+from velo_assets.definitions import build_defs, defs
 from velo_assets.modelling.market import FALLBACK_METHOD, METHODS, choose_methods
+from velo_assets.resources.models import RegistryResource
 from velo_assets.warehouse.query import frame_of
 from velo_assets_tests.conftest import YEARS, BuiltWorld
 from velo_assets_tests.reports.found_again import numbers_again, text_of
@@ -170,6 +172,38 @@ def test_one_year_built_alone_gives_the_same_tables(built_world: BuiltWorld) -> 
     for table, frame in before.items():
         # Two threads add floats in either order, and a z-score near 0 is a difference of nearly equal sums.
         assert_frame_equal(after[table], frame, check_exact=False, rel_tol=1e-6, abs_tol=1e-6)
+
+
+def test_a_locked_registry_fails_in_words_and_leaves_the_table_as_it_was(built_world: BuiltWorld) -> None:
+    before = contents(built_world, ("models.disruption", "meta.builds"))
+    impatient = build_defs(resource_overrides={"model_registry": RegistryResource(lock_timeout_seconds=0.2)})
+    with (built_world.root.path / "mlflow.db.lock").open("a+") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(RunFailed, match="RegistryLockedError"):
+            execute(
+                impatient,
+                built_world.instance,
+                "refresh",
+                Outcome(),
+                assets=["models/disruption"],
+                years=(2023, 2023),
+            )
+    assert contents(built_world, ("models.disruption", "meta.builds")) == before
+
+
+def test_a_feature_that_vanished_fails_in_words_and_leaves_the_table_as_it_was(built_world: BuiltWorld) -> None:
+    before = contents(built_world, ("models.disruption", "meta.builds"))
+    exports = sorted(built_world.root.exports.glob("*.parquet"))
+    kept = {path: path.read_bytes() for path in exports}
+    try:
+        for path in exports:
+            pl.read_parquet(path).drop("won_last").write_parquet(path)
+        with pytest.raises(RunFailed, match=r"MissingFeatureError: disruption: .* won_last"):
+            execute(defs, built_world.instance, "refresh", Outcome(), assets=["models/disruption"], years=(2023, 2023))
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert contents(built_world, ("models.disruption", "meta.builds")) == before
 
 
 def test_years_asked_for_are_planned_and_no_others(built_world: BuiltWorld) -> None:

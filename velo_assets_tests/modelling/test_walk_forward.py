@@ -119,6 +119,26 @@ def test_blend_beats_a_noisy_market(run: WalkForwardRun) -> None:
     assert r2["blend"] > 0.1
 
 
+def test_quarterly_refits_learn_as_they_go_and_repeat_themselves() -> None:
+    plan = FoldPlan(step_months=3, refit=2, first_train_years=2, warm_up_years=1)
+    first = run_walk_forward(WORLD, FEATURES, plan, fundamental=QUICK, expert=EXPERT, regimes=BAND)
+    scored = [fold for fold in first.folds if not fold.warm_up]
+    assert [fold.fold for fold in scored] == [201801, 201804, 201807, 201810, 201901, 201904, 201907, 201910]
+    # Fitted at every second cutoff; between, the model of the quarter before scores on.
+    hashes = [first.fundamentals[fold.fold].model_hash for fold in scored]
+    assert hashes[0::2] == hashes[1::2]
+    assert len(set(hashes)) == 4
+    for fold in scored:
+        assert first.fundamentals[fold.fold].train_end < fold.fit_cutoff
+        rows = first.predictions.filter(pl.col("fold") == fold.fold)
+        assert rows["race_date"].min() >= fold.cutoff
+        assert rows["race_date"].max() < fold.horizon_end
+    # Weights are learnt anew every quarter, from all predictions before it.
+    assert len({blend.model_hash for blend in first.blends.values()}) == len(scored)
+    again = run_walk_forward(WORLD, FEATURES, plan, fundamental=QUICK, expert=EXPERT, regimes=BAND)
+    assert again.predictions.equals(first.predictions)
+
+
 def test_without_room_for_a_warm_up_the_inner_races_feed_the_blend() -> None:
     plan = FoldPlan(first_train_years=1, warm_up_years=1)
     two_years = world(1200, days=700)
