@@ -49,8 +49,8 @@ def truth_frame(root: DataRoot) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Training frame with the truth joined on, the first year left out, and the names of its features.
 
     Returns:
-        `KEYS`, outcome columns, features, `true_win_probability`, `effect_<name>`; settled races, the truth of all their
-        runners known.
+        `KEYS`, outcome columns, features, `true_win_probability`, `effect_<name>`; settled races, all of
+        whose runners' truth is known.
 
     Raises:
         FileNotFoundError: there is no truth beside the data.

@@ -121,6 +121,9 @@ def _model_asset(
         if folds:
             extra["figures"] = _figures(folds)
             extra["mlflow_runs"] = dg.MetadataValue.json(run_ids)
+        for name_of_file, content in folds[-1].files.items() if folds else ():
+            if isinstance(content, bytes):
+                extra[name_of_file.removesuffix(".png")] = picture(content, "What moves the score, latest races")
         scored = [fold for fold in folds if fold.metrics.get("r2") is not None]
         if scored:
             extra["r2_latest"] = float(scored[-1].metrics["r2"])
@@ -142,10 +145,11 @@ def _model_asset(
 
 def _fundamental(root: DataRoot, warehouse: Warehouse, window: Window) -> list[Any]:
     from velo_assets.modelling.yearly import fundamental_folds
+    from velo_assets.serving.training import feature_families
     from velo_assets.warehouse.export import feature_columns, training_frame
 
     frame = training_frame(root.exports, warehouse, window.years[-1], DECISION_PRICE.kind)
-    return fundamental_folds(frame, feature_columns(frame), window.years)
+    return fundamental_folds(frame, feature_columns(frame), window.years, feature_families())
 
 
 def _expert(regime: PriceRegime) -> Callable[[DataRoot, Warehouse, Window], list[Any]]:

@@ -16,7 +16,16 @@ from velo_assets.modelling.bootstrap import Interval, paired_delta_r2
 from velo_assets.modelling.conditional_logit import ChoiceLikelihood, LinearLogit, maximise
 from velo_assets.modelling.guards import require_columns
 from velo_assets.modelling.offsets import CLEAR_Z, Signal, market_rows, signal_frame
-from velo_assets.modelling.races import KEYS, BoolArray, FloatArray, Races, feature_matrix, priced_frame, settled_frame
+from velo_assets.modelling.races import (
+    KEYS,
+    BoolArray,
+    FloatArray,
+    Races,
+    feature_matrix,
+    latest_races,
+    priced_frame,
+    settled_frame,
+)
 from velo_assets.modelling.walk_forward import Fold, scored_rows, train_rows
 
 MODULE_FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -237,12 +246,6 @@ OFFSET_REPORT = {
     "verdict": pl.String,
 }
 """Columns of `offset_report`."""
-
-
-def latest_races(frame: pl.DataFrame, count: int) -> pl.DataFrame:
-    """Rows of the latest so many races of a frame sorted by `KEYS`."""
-    races = Races.from_frame(frame)
-    return frame if len(races) <= count else frame.slice(int(races.race_starts[-count]))
 
 
 def filter_report(frame: pl.DataFrame, filters: Sequence[Signal] = FIVE_FILTERS) -> pl.DataFrame:

@@ -241,6 +241,12 @@ def priced_frame(frame: pl.DataFrame, probability: str = "market_probability") -
     return _keep(frame, races.runner_mask(np.logical_and.reduceat(priced, races.race_starts)))
 
 
+def latest_races(frame: pl.DataFrame, count: int) -> pl.DataFrame:
+    """Rows of the latest so many races of a frame sorted by `KEYS`."""
+    races = Races.from_frame(frame)
+    return frame if len(races) <= count else frame.slice(int(races.race_starts[-count]))
+
+
 def _keep(frame: pl.DataFrame, mask: BoolArray) -> pl.DataFrame:
     """Rows of the mask, without a copy when it keeps all: a matrix of 2 million runners takes gigabytes."""
     return frame if mask.all() else frame.filter(pl.Series(mask))

@@ -6,7 +6,7 @@ Does not belong here: the models themselves, storage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -16,12 +16,19 @@ import polars as pl
 from velo_assets.modelling.blend import fit_blend
 from velo_assets.modelling.disruption import HYPE_SIGNALS, fit_disruption
 from velo_assets.modelling.experts import fit_expert, fit_gate
+from velo_assets.modelling.explain import explain, summary_plot
 from velo_assets.modelling.fundamental import fit_fundamental
 from velo_assets.modelling.intent import fit_intent
 from velo_assets.modelling.offsets import OffsetModel
-from velo_assets.modelling.races import KEYS, Races, priced_frame, settled_frame
+from velo_assets.modelling.races import KEYS, Races, latest_races, priced_frame, settled_frame, sort_runners
 from velo_assets.modelling.walk_forward import Fold, FoldPlan, folds, scored_rows, train_rows
 from velo_assets.settings import PRICE_REGIMES, PriceRegime
+
+SUMMARY = "shap_summary.png"
+"""File of the picture of every feature's SHAP values."""
+
+EXPLAINED_RACES = 150
+"""Latest races behind that picture: some 1,500 dots a feature."""
 
 
 @dataclass
@@ -33,14 +40,14 @@ class FoldOutcome:
         predictions: its table rows.
         params: settings and sizes worth recording.
         metrics: out-of-sample figures; None where there was nothing to measure.
-        files: model files by name, LightGBM text and JSON.
+        files: model files by name, LightGBM text and JSON; pictures as PNG bytes.
     """
 
     fold: Fold
     predictions: pl.DataFrame
     params: dict[str, object] = field(default_factory=dict)
     metrics: dict[str, float | None] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes | str] = field(default_factory=dict)
 
 
 def folds_of(frame: pl.DataFrame, years: Iterable[int], plan: FoldPlan | None = None) -> list[Fold]:
@@ -56,10 +63,20 @@ def folds_of(frame: pl.DataFrame, years: Iterable[int], plan: FoldPlan | None = 
     return [fold for fold in folds(first, last, plan) if fold.fold in wanted]  # type: ignore[arg-type]
 
 
-def fundamental_folds(frame: pl.DataFrame, features: Sequence[str], years: Iterable[int]) -> list[FoldOutcome]:
-    """Fit and score the price-free model of each year on all races before it."""
+def fundamental_folds(
+    frame: pl.DataFrame, features: Sequence[str], years: Iterable[int], families: Mapping[str, str] | None = None
+) -> list[FoldOutcome]:
+    """Fit and score the price-free model of each year on all races before it.
+
+    Args:
+        frame: training frame of all years up to the last one asked for.
+        features: price-free columns known before the off.
+        years: years asked for.
+        families: family by feature; with it the last fold keeps a picture of its SHAP values, `SUMMARY`.
+    """
     outcomes = []
-    for fold in folds_of(frame, years):
+    cut = folds_of(frame, years)
+    for fold in cut:
         model = fit_fundamental(train_rows(frame, fold), features, fold.cutoff)
         scored = scored_rows(frame, fold)
         predictions = model.predict(scored, fold.fold)
@@ -74,9 +91,12 @@ def fundamental_folds(frame: pl.DataFrame, features: Sequence[str], years: Itera
                     "mix": model.mix_,
                 },
                 {**_r2(scored, predictions, "fundamental_probability"), **model.inner_},
-                model.texts(),
+                dict(model.texts()),
             )
         )
+        if families is not None and fold is cut[-1]:
+            shown = latest_races(sort_runners(scored), EXPLAINED_RACES)
+            outcomes[-1].files[SUMMARY] = summary_plot(explain(model, shown, families))
     return outcomes
 
 
@@ -97,7 +117,7 @@ def expert_folds(
                     "rounds": model.trees_.rounds_,
                 },
                 {"inner_gain": model.inner_gain_},
-                model.texts(),
+                dict(model.texts()),
             )
         )
     return outcomes
@@ -121,17 +141,27 @@ def disruption_folds(frame: pl.DataFrame, years: Iterable[int]) -> list[FoldOutc
     )
 
 
-def gate_folds(outcomes_frame: pl.DataFrame, corrections: pl.DataFrame, years: Iterable[int]) -> list[FoldOutcome]:
+def gate_folds(
+    outcomes_frame: pl.DataFrame,
+    corrections: pl.DataFrame,
+    years: Iterable[int],
+    regimes: Sequence[PriceRegime] = PRICE_REGIMES,
+) -> list[FoldOutcome]:
     """Fit the gate of each year on the experts' out-of-sample corrections of earlier years.
 
     Args:
         outcomes_frame: keys, win_share, decimal_odds, market_probability of every runner.
         corrections: runner_key and `correction_<regime>` of every scored runner, all years.
         years: years asked for; a year without earlier corrections has no gate.
+        regimes: bands of the experts; `ALL_PRICES` alone for the single model.
     """
     frame = outcomes_frame.join(corrections, on="runner_key", how="inner", maintain_order="left")
     return _stacked(
-        frame, outcomes_frame, years, lambda earlier, fold: fit_gate(earlier, fold.cutoff), "expert_probability"
+        frame,
+        outcomes_frame,
+        years,
+        lambda earlier, fold: fit_gate(earlier, fold.cutoff, regimes),
+        "expert_probability",
     )
 
 

@@ -23,12 +23,11 @@ from velo_assets.modelling.intent import fit_intent
 from velo_assets.modelling.modules import (
     FIVE_FILTERS,
     filter_report,
-    latest_races,
     long_odds_check,
     module_report,
     offset_report,
 )
-from velo_assets.modelling.races import KEYS, Races, sort_runners
+from velo_assets.modelling.races import KEYS, Races, latest_races, sort_runners
 from velo_assets.modelling.walk_forward import Fold, train_rows
 from velo_assets.modelling.yearly import folds_of
 from velo_assets.reports import plots

@@ -131,6 +131,12 @@ def test_each_model_and_year_has_an_mlflow_run(built_world: BuiltWorld) -> None:
     assert set(runs) == {"2022", "2023"}
 
 
+def test_the_fundamental_model_shows_what_moves_it(built_world: BuiltWorld) -> None:
+    shown = materialization(built_world, "models/fundamental").metadata["shap_summary"].value
+    assert "data:image/png;base64," in shown
+    assert list((built_world.root.path / "mlartifacts").rglob("shap_summary.png"))
+
+
 def test_each_year_is_devigged_by_a_method_of_earlier_years(built_world: BuiltWorld) -> None:
     with built_world.warehouse.connect("test") as connection:
         losses = frame_of(connection, "select * from market.devig_methods")
