@@ -15,7 +15,14 @@ import polars as pl
 from velo_assets.ingestion.betfair_sp import load_bsp_market, read_betfair_sp
 from velo_assets.modelling.blend import fit_market_beta
 from velo_assets.modelling.bootstrap import day_sums, ratio_interval
-from velo_assets.modelling.market import compare_methods, probabilities
+from velo_assets.modelling.market import (
+    FALLBACK_METHOD,
+    MIN_CHOICE_RACES,
+    choose_methods,
+    compare_methods,
+    method_losses,
+    probabilities,
+)
 from velo_assets.modelling.place import (
     BENTER,
     UK_IRE_REFERENCE,
@@ -125,6 +132,7 @@ def market_lines(name: str, table: pl.DataFrame) -> list[str]:
         f"{row['delta_r2']:+.5f} | {row['delta_low']:+.5f} to {row['delta_high']:+.5f} |"
         for row in comparison.iter_rows(named=True)
     ]
+    lines += _choice(table)
     kept, races = settled(table)
     lines += [
         "",
@@ -151,6 +159,34 @@ def market_lines(name: str, table: pl.DataFrame) -> list[str]:
                 f"{ratio.low:.3f} to {ratio.high:.3f} |"
             )
     return [*lines, ""]
+
+
+def _choice(table: pl.DataFrame) -> list[str]:
+    """What each year would be de-vigged by, chosen on the years before it; nothing for a single year."""
+    losses = method_losses(table)
+    years = losses["race_date"].dt.year().unique().sort().to_list()
+    if len(years) < 2:
+        return []
+    kind = losses["price_kind"][0]
+    chosen = choose_methods(losses, years)
+    lines = [
+        "",
+        "The method of each year is the likeliest over all years before it (`market.devig_methods`); with fewer than",
+        f"{MIN_CHOICE_RACES:,} settled full books before it, {FALLBACK_METHOD}.",
+        "",
+        "| year | races | method in use | why | R2 in use | R2 power | R2 multiplicative | R2 of the best |",
+        "|---|---:|---|---|---:|---:|---:|---:|",
+    ]
+    for year in years:
+        of_year = losses.filter(pl.col("race_date").dt.year() == year)
+        r2 = dict(of_year.select("method", "r2").iter_rows())
+        method = chosen.get((year, kind), FALLBACK_METHOD)
+        why = "likeliest before" if (year, kind) in chosen else "too few before"
+        lines.append(
+            f"| {year} | {of_year['races'][0]:,} | {method} | {why} | {r2[method]:.5f} | {r2['power']:.5f} | "
+            f"{r2['multiplicative']:.5f} | {max(r2.values()):.5f} |"
+        )
+    return lines
 
 
 def exponents_row(name: str, model: PlaceModel) -> str:
