@@ -57,7 +57,7 @@ def walk_forward(world: DataRoot) -> list[Figure]:
     """Every fold of fundamental, experts and blend anew, against one LightGBM fit of the same rows and rounds."""
     import lightgbm
 
-    from velo_assets.modelling.fundamental import FundamentalSettings
+    from velo_assets.modelling.fundamental import settings_for
 
     with Warehouse(world.warehouse).read("benchmark") as connection:
         years = [
@@ -71,7 +71,7 @@ def walk_forward(world: DataRoot) -> list[Figure]:
     seconds = next(float(line.split()[1]) for line in done.output.splitlines() if line.split()[:1] == ["models"])
     frame = training_frame(world.exports, Warehouse(world.warehouse), years[-1], DECISION_PRICE.kind)
     columns = list(feature_columns(frame))
-    settings = FundamentalSettings().booster
+    settings = settings_for(frame["race_key"].n_unique()).booster
     matrix = frame.select(columns).to_numpy().astype(np.float32)
     won = (frame["win_share"].fill_null(0.0) > 0).to_numpy().astype(np.float64)
 

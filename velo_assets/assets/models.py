@@ -164,19 +164,25 @@ def _expert(regime: PriceRegime) -> Callable[[DataRoot, Warehouse, Window], list
 
 
 def _intent(root: DataRoot, warehouse: Warehouse, window: Window) -> list[Any]:
+    from velo_assets.modelling.intent import INTENT_SIGNALS
+    from velo_assets.modelling.offsets import columns_of
     from velo_assets.modelling.yearly import intent_folds
     from velo_assets.warehouse.export import training_frame
 
-    return intent_folds(training_frame(root.exports, warehouse, window.years[-1], DECISION_PRICE.kind), window.years)
+    read = columns_of(INTENT_SIGNALS)
+    frame = training_frame(root.exports, warehouse, window.years[-1], DECISION_PRICE.kind, read)
+    return intent_folds(frame, window.years)
 
 
 def _disruption(root: DataRoot, warehouse: Warehouse, window: Window) -> list[Any]:
+    from velo_assets.modelling.disruption import HYPE_SIGNALS
+    from velo_assets.modelling.offsets import columns_of
     from velo_assets.modelling.yearly import disruption_folds
     from velo_assets.warehouse.export import training_frame
 
-    return disruption_folds(
-        training_frame(root.exports, warehouse, window.years[-1], DECISION_PRICE.kind), window.years
-    )
+    read = columns_of(HYPE_SIGNALS)
+    frame = training_frame(root.exports, warehouse, window.years[-1], DECISION_PRICE.kind, read)
+    return disruption_folds(frame, window.years)
 
 
 def _gate(root: DataRoot, warehouse: Warehouse, window: Window) -> list[Any]:

@@ -228,16 +228,16 @@ def fit_expert(
         raise NoPricesError(f"{what}: no settled race has a full set of prices")
     races = Races.from_frame(frame)
     require_races(len(races), settings.min_races, what)
-    matrix = _expert_matrix(frame, features, races, settings.relative)
     names = tree_features((*features, "log_odds"), settings.relative)
     offset = np.log(frame.get_column("market_probability").to_numpy())
     band = in_regime(frame.get_column("decimal_odds").to_numpy(), regime)
+    matrix = _expert_matrix(frame, features, races, settings.relative, band)
     window = np.arange(len(races)) >= len(races) - settings.inner_races
     rows = races.runner_mask(window)
     recent = races.subset(window)
     later = inner_later(recent, settings.inner_share)
     inner, score = boost_until(
-        matrix[rows],
+        matrix[rows[band]],
         recent,
         choice_stages(recent),
         later,
@@ -490,9 +490,17 @@ def _corrections(frame: pl.DataFrame, regimes: Sequence[PriceRegime]) -> FloatAr
     return np.column_stack(columns).astype(np.float64)
 
 
-def _expert_matrix(frame: pl.DataFrame, features: Sequence[str], races: Races, relative: bool) -> NDArray[np.float32]:
-    with_odds = frame.select(*features, pl.col("decimal_odds").log().alias("log_odds"))
-    return tree_matrix(feature_matrix(with_odds, (*features, "log_odds")), races, relative)
+def _expert_matrix(
+    frame: pl.DataFrame, features: Sequence[str], races: Races, relative: bool, chosen: BoolArray | None = None
+) -> NDArray[np.float32]:
+    """Features and log odds, of the chosen runners or of all."""
+    names = (*features, "log_odds")
+    rows = frame.select(*features, pl.col("decimal_odds").log().alias("log_odds"))
+    if relative:
+        matrix = tree_matrix(feature_matrix(rows, names), races, relative)
+        return matrix if chosen is None else matrix[chosen]
+    # Columns of a frame are filtered without a second copy of the whole matrix.
+    return feature_matrix(rows if chosen is None else rows.filter(pl.Series(chosen)), names)
 
 
 def _logistic(value: FloatArray) -> FloatArray:

@@ -25,10 +25,21 @@ from velo_assets.modelling.guards import (
     require_not_trained_on,
     require_races,
 )
-from velo_assets.modelling.races import KEYS, FloatArray, Races, feature_matrix, priced_frame, settled_frame
+from velo_assets.modelling.races import (
+    KEYS,
+    FloatArray,
+    Races,
+    feature_matrix,
+    latest_races,
+    priced_frame,
+    settled_frame,
+)
 
 MARKET_EXPONENT = "market_exponent"
 """Nuisance column: log p itself. Without it a signal that goes with the price would be paid for the longshot bias."""
+
+OFFSET_RACES = 40_000
+"""An offset is fitted on at most this many of the latest races: its errors are then below .01, and habits change."""
 
 CLEAR_Z = 1.64
 """A coefficient this many standard errors from 0 is called clear: one-sided 5%."""
@@ -53,6 +64,11 @@ class Signal:
         return tuple(dict.fromkeys(self.expression.meta.root_names()))
 
 
+def columns_of(signals: Sequence[Signal]) -> tuple[str, ...]:
+    """Columns of the matrix that some signals read."""
+    return tuple(dict.fromkeys(column for signal in signals for column in signal.columns()))
+
+
 def signal_frame(frame: pl.DataFrame, signals: Sequence[Signal], what: str) -> pl.DataFrame:
     """Columns of the signals, in their order.
 
@@ -64,7 +80,7 @@ def signal_frame(frame: pl.DataFrame, signals: Sequence[Signal], what: str) -> p
     Raises:
         MissingFeatureError: a column that a signal reads is missing.
     """
-    require_columns(frame, tuple(dict.fromkeys(column for s in signals for column in s.columns())), what)
+    require_columns(frame, columns_of(signals), what)
     return frame.select(signal.expression.cast(pl.Float32).alias(signal.name) for signal in signals)
 
 
@@ -224,7 +240,7 @@ def fit_offset(
 
 
 def market_rows(train: pl.DataFrame, cutoff: date, what: str, embargo_days: int, min_races: int) -> pl.DataFrame:
-    """Settled, fully priced training rows, checked against look-ahead.
+    """Settled, fully priced training rows of the latest `OFFSET_RACES` races, checked against look-ahead.
 
     Raises:
         LookAheadError: rows reach into the embargo or the fold.
@@ -238,7 +254,7 @@ def market_rows(train: pl.DataFrame, cutoff: date, what: str, embargo_days: int,
     if settled.height and frame.is_empty():
         raise NoPricesError(f"{what}, cutoff {cutoff}: no settled race has a full set of prices")
     require_races(len(Races.from_frame(frame)), min_races, f"{what}, cutoff {cutoff}")
-    return frame
+    return latest_races(frame, OFFSET_RACES)
 
 
 def offset_rows(

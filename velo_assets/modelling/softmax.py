@@ -22,8 +22,9 @@ MANY_RUNNERS = 20_000
 """From here on two threads pay for their waiting on each other. The number of runners decides, never the machine, so
 that the same data and seed give the same sums in the same order."""
 
-FIXED_PARAMETERS = {"deterministic": True, "force_row_wise": True, "feature_pre_filter": False, "verbosity": -1}
-"""Shared by every data set and booster. The row-wise layout is forced: LightGBM would else choose one by timing it.
+FIXED_PARAMETERS = {"deterministic": True, "force_col_wise": True, "feature_pre_filter": False, "verbosity": -1}
+"""Shared by every data set and booster. The column-wise layout is forced: LightGBM would else choose one by timing it,
+and with a fifth or a third of the features offered to a tree it takes half the processor time of the row-wise one.
 Features that no leaf of the least size could split stay in: of a small price regime none may be left, which LightGBM
 takes for an error and not for trees that do not grow."""
 
@@ -166,8 +167,8 @@ def boost(
     """Train a fixed number of rounds on all races given.
 
     Args:
-        matrix: `(runners, features)`, NaN where missing.
-        races: the runners' races, settled.
+        matrix: `(movable runners, features)`, NaN where missing.
+        races: all runners' races, settled.
         stages: choices from `choice_stages(races, ...)`.
         features: column names.
         settings: hyper-parameters; `rounds` are all run.
@@ -179,7 +180,7 @@ def boost(
     Returns:
         The averaged trees.
     """
-    data = _dataset(matrix, settings, runners)
+    data = _dataset(matrix, settings)
     objective = _objective(races, stages, offset, runners)
     return Boosted(
         tuple(_train(data, objective, features, settings, seed).model_to_string() for seed in seeds), settings.rounds
@@ -201,7 +202,7 @@ def boost_until(
     """Train on the earlier races and stop when the winner's log-loss on the later ones no longer falls.
 
     Args:
-        matrix: `(runners, features)` of both parts.
+        matrix: `(movable runners, features)` of both parts.
         races: races of both parts, in time order.
         stages: choices of both parts.
         later: `(races,)` the races to stop on. They must not start before the last of the others.
@@ -225,11 +226,11 @@ def boost_until(
     in_later = np.repeat(later, races.field_size)
     early_races, late_races = races.subset(~later), races.subset(later)
     base = np.zeros(races.runners) if offset is None else offset
-    data = _dataset(matrix[~in_later], settings, movable[~in_later])
+    late_rows = in_later[movable]
+    data = _dataset(matrix[~late_rows], settings)
     objective = _objective(early_races, subset_stages(stages, ~later, ~in_later), base[~in_later], movable[~in_later])
-    late_matrix = np.ascontiguousarray(matrix[in_later & movable])
     late_movable = movable[in_later]
-    late_data = _late_dataset(late_matrix, data)
+    late_data = _late_dataset(matrix[late_rows], data)
 
     def log_loss(predicted: FloatArray, _: Any) -> tuple[str, float, bool]:
         scores = base[in_later].copy()
@@ -244,7 +245,7 @@ def boost_until(
     fitted = Boosted(texts if rounds else (), rounds)
     scores = np.zeros(races.runners)
     if rounds:
-        scores[movable] = fitted.score(matrix[movable])
+        scores[movable] = fitted.score(matrix)
     return fitted, scores
 
 
@@ -258,18 +259,17 @@ def with_rounds(settings: BoosterSettings, rounds: int) -> BoosterSettings:
     return replace(settings, rounds=rounds)
 
 
-def _dataset(matrix: NDArray[np.float32], settings: BoosterSettings, runners: BoolArray | None) -> Any:
+def _dataset(matrix: NDArray[np.float32], settings: BoosterSettings) -> Any:
     from lightgbm import Dataset
 
-    rows = matrix if runners is None or runners.all() else matrix[runners]
     parameters = {
         "max_bin": settings.max_bin,
         "bin_construct_sample_cnt": BIN_SAMPLE,
         "min_data_in_leaf": settings.min_data_in_leaf,
-        "num_threads": threads(len(rows)),
+        "num_threads": threads(len(matrix)),
         **FIXED_PARAMETERS,
     }
-    data = Dataset(rows, label=np.zeros(len(rows), dtype=np.float32), params=parameters)
+    data = Dataset(matrix, label=np.zeros(len(matrix), dtype=np.float32), params=parameters)
     return data.construct()
 
 

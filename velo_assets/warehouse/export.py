@@ -76,7 +76,7 @@ def read_matrix(folder: Path, last_year: int, columns: Sequence[str] | None = No
         columns: features to read; all by default.
 
     Returns:
-        Keys and features as Float32.
+        Keys and features as Float32; a feature that no file has is left out.
 
     Raises:
         FileNotFoundError: no year up to `last_year` has been exported.
@@ -86,8 +86,16 @@ def read_matrix(folder: Path, last_year: int, columns: Sequence[str] | None = No
         raise FileNotFoundError(
             f"No feature matrix up to {last_year} in {folder}: materialize features/runner_features first."
         )
-    frames = [pl.read_parquet(file, columns=[*KEYS, *columns] if columns else None) for file in files]
+    frames = [pl.read_parquet(file, columns=_present(file, columns)) for file in files]
     return pl.concat(frames, how="diagonal_relaxed", rechunk=True)
+
+
+def _present(file: Path, columns: Sequence[str] | None) -> list[str] | None:
+    """Keys and those of the columns that a file has; None for all of them."""
+    if columns is None:
+        return None
+    there = pl.read_parquet_schema(file)
+    return [*KEYS, *(name for name in columns if name in there)]
 
 
 def outcomes(warehouse: Warehouse, last_year: int, price_kind: str) -> pl.DataFrame:
@@ -119,7 +127,9 @@ def outcomes(warehouse: Warehouse, last_year: int, price_kind: str) -> pl.DataFr
         )
 
 
-def training_frame(folder: Path, warehouse: Warehouse, last_year: int, price_kind: str) -> pl.DataFrame:
+def training_frame(
+    folder: Path, warehouse: Warehouse, last_year: int, price_kind: str, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
     """Matrix, outcomes and market in one frame, up to and including a year.
 
     Args:
@@ -127,11 +137,12 @@ def training_frame(folder: Path, warehouse: Warehouse, last_year: int, price_kin
         warehouse: the warehouse; held only while outcomes are read.
         last_year: last year read.
         price_kind: the decision price.
+        columns: features to read; all by default.
 
     Returns:
         A row per runner, sorted by keys: keys, OUTCOME_COLUMNS, features.
     """
-    matrix = read_matrix(folder, last_year)
+    matrix = read_matrix(folder, last_year, columns)
     return outcomes(warehouse, last_year, price_kind).join(
         matrix, on=list(KEYS), how="inner", maintain_order="left", validate="1:1"
     )
