@@ -43,6 +43,8 @@ from velo_assets.warehouse.query import frame_of
 REPORT_RACES = 20_000
 """Races behind a report, the latest: with more, an interval of dR2 is below .001 anyway, and time is what is short."""
 
+RECIPE_WORDS = {"market_beta": "market, exponent fitted", "fundamental": "fundamental (no price)"}
+
 PROFILE_POINTS = 15
 """Grid of the likelihood's picture, per axis; rings drawn through more points look the same."""
 
@@ -292,7 +294,7 @@ def _lead(offsets: pl.DataFrame, modules: pl.DataFrame, filters: pl.DataFrame) -
     nothing = own.filter(pl.col("verdict") != "adds")["name"].unique(maintain_order=True).to_list()
     clear = filters.filter(pl.col("verdict") != "no clear effect")["filter"].to_list()
     words = f"Modules that add to the market: {', '.join(adds) or 'none'}. "
-    words += f"Modules that add nothing that can be told from 0: {', '.join(nothing) or 'none'}. "
+    words += f"Modules that add nothing: {', '.join(nothing) or 'none'}. "
     return words + f"Filters with a clear effect beside the others: {', '.join(clear) or 'none'}."
 
 
@@ -326,10 +328,17 @@ def _estimate(value: float | None, error: float | None) -> Cell:
     return _cell("–") if value is None else _cell(f"{number(value, 3)} ± {number(error, 3)}")
 
 
+def _recipe_words(recipe: str) -> str:
+    return RECIPE_WORDS.get(recipe, recipe)
+
+
 def _recipes(recipes: pl.DataFrame, shipped: str) -> dict[str, Any]:
     rows = [
         [
-            _cell(row["recipe"] + (" (shipped)" if row["recipe"] == shipped else ""), "text"),
+            _cell(
+                RECIPE_WORDS.get(row["recipe"], row["recipe"]) + (" (shipped)" if row["recipe"] == shipped else ""),
+                "text",
+            ),
             _cell(number(row["r2"], 5)),
             *_gain(row, "over_market", "over_market_low", "over_market_high"),
             *_gain(row, "over_market_beta", "over_market_beta_low", "over_market_beta_high"),
@@ -357,7 +366,9 @@ def _folds(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     heads = (
         "Fold",
         "Races",
-        *(name.replace("_", ", exponent ") for name in names),
+        "market",
+        "market, exponent fitted",
+        *names[2:],
         "α ± SE",
         "β ± SE",
         "Slope",
@@ -438,14 +449,18 @@ def _offsets(offsets: pl.DataFrame, rows: pl.DataFrame) -> dict[str, Any]:
     ]
     about = "Their log-odds as they stand, beside the market with its exponent fitted."
     if "expert_probability" in rows.columns:
-        check = long_odds_check(rows)
-        about += (
-            f" DLV's own check: {check['runners']:,.0f} runners at 15 to 40 that the experts put above the market won "
-            f"{check['wins']:,.0f} races, A/E {number(check['actual_over_expected'], 3)} "
-            f"± {number(check['standard_error'], 3)}."
-        )
+        about += f" DLV's own check: {_long_odds_words(long_odds_check(rows))}"
     heads = ("Module", "Gain in R²", "95% interval", "Coefficient ± SE", "Races", "Verdict")
     return _table("Modules that speak in log-odds", heads, lines, about)
+
+
+def _long_odds_words(check: Mapping[str, float]) -> str:
+    if not check["runners"]:
+        return "the experts put no runner at 15 to 40 above the market."
+    return (
+        f"{check['runners']:,.0f} runners at 15 to 40 that the experts put above the market won {check['wins']:,.0f} "
+        f"races, A/E {number(check['actual_over_expected'], 3)} ± {number(check['standard_error'], 3)}."
+    )
 
 
 def _modules(modules: pl.DataFrame, title: str) -> dict[str, Any]:
