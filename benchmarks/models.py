@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -132,7 +133,7 @@ def latency(world: DataRoot, scratch: Path) -> list[Figure]:
         .with_columns(pl.lit(model.bundle.cutoff + timedelta(days=1)).alias("race_date"))
         .partition_by("race_key", maintain_order=True)[: LATENCY_RACES + WARM_UP]
     )
-    milliseconds = [1000 * timed(lambda race=race: model.bundle.predict(race)) for race in races][WARM_UP:]
+    milliseconds = [1000 * timed(partial(model.bundle.predict, race)) for race in races][WARM_UP:]
     note = f"{len(milliseconds)} races, warm, in process" if milliseconds else "no race"
     return [
         Figure("prediction of a race, p50", float(np.percentile(milliseconds, 50)), "ms", note=note),
