@@ -95,7 +95,7 @@ def read_and_build(root: DataRoot, warehouse: Warehouse, price: DecisionPrice) -
         longshot = frame_of(connection, "select runner_key, correction from models.expert_longshot")
         tables = frame_of(connection, "select year(race_date) as fold, count(*) from models.blend group by 1")
     last = int(tables["fold"].max())  # type: ignore[arg-type]
-    frame = training_frame(root.exports, warehouse, last, price.kind)
+    frame = training_frame(root.exports, warehouse, last, price.kind, first_year=_first_year(predictions))
     return build_models_page(
         predictions.join(longshot, on="runner_key", how="left", maintain_order="left"),
         frame,
@@ -104,6 +104,19 @@ def read_and_build(root: DataRoot, warehouse: Warehouse, price: DecisionPrice) -
         simulated=data_kind(root.raceform) == "simulated",
         closing_price=price.is_closing,
     )
+
+
+def _first_year(predictions: pl.DataFrame) -> int:
+    """First year that the reports look at: enough for `REPORT_RACES` to train and to judge; 0 when all years are."""
+    races = predictions.group_by(pl.col("race_date").dt.year().alias("year")).agg(pl.col("race_key").n_unique())
+    total, last = 0, 0
+    for year, count in races.sort("year", descending=True).iter_rows():
+        last = last or year
+        total += count
+        if total >= 3 * REPORT_RACES:
+            # The last fold needs two years of history to be a fold at all.
+            return int(min(year, last - 2))
+    return 0
 
 
 def build_models_page(
@@ -378,7 +391,7 @@ def _folds(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _regimes(predictions: pl.DataFrame, shipped: str) -> dict[str, Any]:
-    frame = comparable(predictions, shipped)
+    frame = latest_races(sort_runners(comparable(predictions, shipped)), REPORT_RACES)
     probability = frame[f"probability_{shipped}"].cast(pl.Float64).to_numpy()
     odds = frame["decision_price"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     races = Races.from_frame(frame)

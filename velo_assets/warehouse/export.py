@@ -67,13 +67,16 @@ def matrix_features(connection: duckdb.DuckDBPyConnection) -> list[str]:
     ]
 
 
-def read_matrix(folder: Path, last_year: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
+def read_matrix(
+    folder: Path, last_year: int, columns: Sequence[str] | None = None, first_year: int = 0
+) -> pl.DataFrame:
     """The exported matrix up to and including a year, sorted by its keys.
 
     Args:
         folder: where `export_matrix` wrote.
         last_year: no later year is read.
         columns: features to read; all by default.
+        first_year: no earlier year is read.
 
     Returns:
         Keys and features as Float32; a feature that no file has is left out.
@@ -81,7 +84,9 @@ def read_matrix(folder: Path, last_year: int, columns: Sequence[str] | None = No
     Raises:
         FileNotFoundError: no year up to `last_year` has been exported.
     """
-    files = sorted(path for path in folder.glob("runner_features_*.parquet") if int(path.stem[-4:]) <= last_year)
+    files = sorted(
+        path for path in folder.glob("runner_features_*.parquet") if first_year <= int(path.stem[-4:]) <= last_year
+    )
     if not files:
         raise FileNotFoundError(
             f"No feature matrix up to {last_year} in {folder}: materialize features/runner_features first."
@@ -128,7 +133,12 @@ def outcomes(warehouse: Warehouse, last_year: int, price_kind: str) -> pl.DataFr
 
 
 def training_frame(
-    folder: Path, warehouse: Warehouse, last_year: int, price_kind: str, columns: Sequence[str] | None = None
+    folder: Path,
+    warehouse: Warehouse,
+    last_year: int,
+    price_kind: str,
+    columns: Sequence[str] | None = None,
+    first_year: int = 0,
 ) -> pl.DataFrame:
     """Matrix, outcomes and market in one frame, up to and including a year.
 
@@ -138,11 +148,12 @@ def training_frame(
         last_year: last year read.
         price_kind: the decision price.
         columns: features to read; all by default.
+        first_year: first year read.
 
     Returns:
         A row per runner, sorted by keys: keys, OUTCOME_COLUMNS, features.
     """
-    matrix = read_matrix(folder, last_year, columns)
+    matrix = read_matrix(folder, last_year, columns, first_year)
     return outcomes(warehouse, last_year, price_kind).join(
         matrix, on=list(KEYS), how="inner", maintain_order="left", validate="1:1"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import date
 
 import polars as pl
 import pytest
@@ -12,7 +13,7 @@ from polars.testing import assert_frame_equal
 from velo_assets.modelling.guards import MissingFeatureError
 from velo_assets.modelling.modules import FIVE_FILTERS
 from velo_assets.reports.accuracy import recipe_table
-from velo_assets.reports.models_page import MODULE_WORDS, ModelsPage, read_and_build
+from velo_assets.reports.models_page import MODULE_WORDS, REPORT_RACES, ModelsPage, _first_year, read_and_build
 from velo_assets.reports.pages import render_page
 from velo_assets.settings import DECISION_PRICE
 from velo_assets.warehouse.query import frame_of
@@ -60,6 +61,14 @@ def test_what_comes_from_data_is_escaped() -> None:
     assert "<script>alert" not in made
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in made
     assert "&lt;b&gt;x&lt;/b&gt;" in made
+
+
+def test_a_large_history_is_read_from_its_latest_years_only() -> None:
+    years = [pl.DataFrame({"race_date": [date(year, 5, 1)] * 40_000}) for year in range(2015, 2026)]
+    frame = pl.concat(years).with_row_index("race_key")
+    assert _first_year(frame) == 2023
+    assert _first_year(frame.filter(pl.col("race_date") > date(2025, 1, 1))) == 0
+    assert REPORT_RACES == 20_000
 
 
 def test_recipes_are_compared_on_the_same_races() -> None:
