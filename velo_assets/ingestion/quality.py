@@ -18,6 +18,7 @@ import polars as pl
 from velo_assets.ingestion import manifest
 from velo_assets.ingestion.rejects import REASONS
 from velo_assets.ingestion.sql_text import literal, quoted
+from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
 
 if TYPE_CHECKING:
@@ -128,8 +129,9 @@ def identity_collisions(connection: duckdb.DuckDBPyConnection) -> tuple[Collisio
     """Count what keys can't tell apart, or have to keep apart; nothing is merged here.
 
     Args:
-        connection: warehouse with core tables and the raceform macros.
+        connection: warehouse with core tables.
     """
+    register(connection)
     found = []
     for name, (meaning, query) in _COLLISIONS.items():
         shown = connection.execute(f"select shown, count(*) over () from ({query}) order by shown limit 5").fetchall()
@@ -235,7 +237,7 @@ def write_quality_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, pa
     """Write the quality page of everything that is landed and built.
 
     Args:
-        connection: warehouse with landing views, core tables and the raceform macros.
+        connection: warehouse with landing views and core tables.
         root: the data root.
         path: the HTML file; self-contained.
 

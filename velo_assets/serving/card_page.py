@@ -18,6 +18,7 @@ import duckdb
 import polars as pl
 from markupsafe import Markup
 
+from velo_assets.racing.macros import register
 from velo_assets.reports.pages import banners, number, percent, render_page, write_page
 from velo_assets.serving.predict import latest_predictions
 from velo_assets.warehouse.build import describe, table_exists
@@ -347,6 +348,7 @@ def _non_runners(connection: duckdb.DuckDBPyConnection, day: date) -> pl.DataFra
     """Withdrawn horses of the last card of each race."""
     if not table_exists(connection, "landing/racecards"):
         return pl.DataFrame()
+    register(connection)
     return frame_of(
         connection,
         """

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from velo_assets.racing.macros import register
 from velo_assets.warehouse.query import row_of
 from velo_assets.warehouse.sql_table import Column, SqlTable, load_table
 
 if TYPE_CHECKING:
     import polars as pl
+
+TEXT_READING_LAYER = "core"
+"""The layer whose SQL turns raw text into typed columns, with the raceform macros; later ones never see text."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
@@ -43,7 +47,7 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
     """Run the SQL file of `name` and replace the window `start` to `end` (both inclusive) of its table.
 
     Args:
-        connection: an open warehouse, macros registered.
+        connection: an open warehouse.
         name: `schema/table`.
         start: first race date of the window.
         end: last race date of the window.
@@ -55,6 +59,8 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
         duckdb.Error: the SQL failed; the table is as it was before.
     """
     table = load_table(name)
+    if table.schema == TEXT_READING_LAYER:
+        register(connection)
     parameters = {key: value for key, value in {"start": start, "end": end}.items() if f"${key}" in table.text}
     select = table.text.rstrip().rstrip(";")
     with transaction(connection):

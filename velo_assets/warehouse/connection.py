@@ -65,20 +65,18 @@ class Warehouse:
             purpose: what the connection is for; shown to whoever waits.
 
         Yields:
-            A connection with the schemas in place and the raceform macros registered.
+            A connection with the schemas in place. Who reads raw text registers the raceform macros: sixty
+            milliseconds that most of a run's hundred connections have no use for.
 
         Raises:
             WarehouseLockTimeout: when another process held the lock for too long; names that process.
         """
-        from velo_assets.racing.macros import register
-
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.locked(purpose):
             connection = duckdb.connect(str(self.path), config=self._config())
             try:
                 for schema in SCHEMAS:
                     connection.execute(f"create schema if not exists {schema}")
-                register(connection)
                 yield connection
             finally:
                 connection.close()
