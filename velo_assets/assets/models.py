@@ -66,6 +66,11 @@ BLEND = (
     MODEL_HASH,
 )
 
+SEARCH_WORDS = (
+    "Trials of an Optuna search of the trees' settings, within each fold's training years only; results are cached in "
+    "search.json. 0: the defaults."
+)
+
 MODEL_CODE = code_version("modelling", "settings")
 """A change anywhere in modelling makes every model out of date: they share likelihood, folds and guards."""
 
@@ -77,9 +82,13 @@ def _model_asset(
     kinds: set[str],
     columns: Sequence[Column],
     lineage: Lineage,
-    make: Callable[[DataRoot, Warehouse, Window], list[Any]],
+    make: Callable[..., list[Any]],
+    options: dict[str, dg.Field] | None = None,
 ) -> dg.AssetsDefinition:
-    """The asset of one model: folds are made without a lock, then written, then logged."""
+    """The asset of one model: folds are made without a lock, then written, then logged.
+
+    `make(root, warehouse, window, **options)` fits and scores the folds of a window; the launchpad asks for options.
+    """
 
     @dg.asset(
         key=asset_key(name),
@@ -92,6 +101,7 @@ def _model_asset(
         code_version=MODEL_CODE,
         description=description,
         pool="training",
+        config_schema=options,
     )
     def model(
         context: dg.AssetExecutionContext,
@@ -104,7 +114,8 @@ def _model_asset(
         window = window_of(context)
         with warehouse.get_connection() as connection:
             inputs = inputs_of(connection, context, window)
-        folds = make(data_root.root(), warehouse.warehouse(), window)
+        chosen = context.op_execution_context.op_config if options else {}
+        folds = make(data_root.root(), warehouse.warehouse(), window, **chosen)
         registry = model_registry.registry()
         run_ids = {
             str(fold.fold.fold): registry.log_fold(
@@ -143,13 +154,20 @@ def _model_asset(
     return model
 
 
-def _fundamental(root: DataRoot, warehouse: Warehouse, window: Window) -> list[Any]:
+def _fundamental(root: DataRoot, warehouse: Warehouse, window: Window, search_trials: int) -> list[Any]:
+    from velo_assets.modelling.search import search_settings
     from velo_assets.modelling.yearly import fundamental_folds
     from velo_assets.serving.training import feature_families
     from velo_assets.warehouse.export import feature_columns, training_frame
 
     frame = training_frame(root.exports, warehouse, window.years[-1], DECISION_PRICE.kind)
-    return fundamental_folds(frame, feature_columns(frame), window.years, feature_families())
+    features = feature_columns(frame)
+
+    def searched(train: "pl.DataFrame", fold: Any) -> Any:
+        return search_settings(train, features, fold.cutoff, root.path / "search.json", trials=search_trials)
+
+    settings = searched if search_trials else None
+    return fundamental_folds(frame, features, window.years, feature_families(), settings)
 
 
 def _expert(regime: PriceRegime) -> Callable[[DataRoot, Warehouse, Window], list[Any]]:
@@ -286,6 +304,7 @@ def assets() -> list[dg.AssetsDefinition]:
             FUNDAMENTAL,
             _lineage(FUNDAMENTAL, {}, matrix),
             _fundamental,
+            {"search_trials": dg.Field(int, default_value=0, description=SEARCH_WORDS)},
         ),
         _model_asset(
             "models/intent",

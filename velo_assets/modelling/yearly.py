@@ -17,7 +17,7 @@ from velo_assets.modelling.blend import fit_blend
 from velo_assets.modelling.disruption import HYPE_SIGNALS, fit_disruption
 from velo_assets.modelling.experts import fit_expert, fit_gate
 from velo_assets.modelling.explain import explain, summary_plot
-from velo_assets.modelling.fundamental import fit_fundamental
+from velo_assets.modelling.fundamental import FundamentalSettings, fit_fundamental
 from velo_assets.modelling.intent import fit_intent
 from velo_assets.modelling.offsets import OffsetModel
 from velo_assets.modelling.races import KEYS, Races, latest_races, priced_frame, settled_frame, sort_runners
@@ -64,7 +64,11 @@ def folds_of(frame: pl.DataFrame, years: Iterable[int], plan: FoldPlan | None = 
 
 
 def fundamental_folds(
-    frame: pl.DataFrame, features: Sequence[str], years: Iterable[int], families: Mapping[str, str] | None = None
+    frame: pl.DataFrame,
+    features: Sequence[str],
+    years: Iterable[int],
+    families: Mapping[str, str] | None = None,
+    settings: Callable[[pl.DataFrame, Fold], FundamentalSettings] | None = None,
 ) -> list[FoldOutcome]:
     """Fit and score the price-free model of each year on all races before it.
 
@@ -73,11 +77,13 @@ def fundamental_folds(
         features: price-free columns known before the off.
         years: years asked for.
         families: family by feature; with it the last fold keeps a picture of its SHAP values, `SUMMARY`.
+        settings: settings from a fold's training rows; the defaults when None.
     """
     outcomes = []
     cut = folds_of(frame, years)
     for fold in cut:
-        model = fit_fundamental(train_rows(frame, fold), features, fold.cutoff)
+        train = train_rows(frame, fold)
+        model = fit_fundamental(train, features, fold.cutoff, settings(train, fold) if settings else None)
         scored = scored_rows(frame, fold)
         predictions = model.predict(scored, fold.fold)
         outcomes.append(

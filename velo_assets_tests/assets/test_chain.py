@@ -1,7 +1,9 @@
 """The whole chain on a small simulated world: what is built, what the UI shows, what a rerun changes."""
 
+import datetime as dt
 import fcntl
 import json
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -12,6 +14,7 @@ from velo_assets.assets.builds import nodes_of
 from velo_assets.automation.runner import Outcome, RunFailed, execute, plan, run_chain
 from velo_assets.definitions import build_defs, defs
 from velo_assets.modelling.market import FALLBACK_METHOD, METHODS, choose_methods
+from velo_assets.partitions import Window
 from velo_assets.resources.models import RegistryResource
 from velo_assets.warehouse.query import frame_of
 from velo_assets_tests.conftest import YEARS, BuiltWorld
@@ -135,6 +138,34 @@ def test_the_fundamental_model_shows_what_moves_it(built_world: BuiltWorld) -> N
     shown = materialization(built_world, "models/fundamental").metadata["shap_summary"].value
     assert "data:image/png;base64," in shown
     assert list((built_world.root.path / "mlartifacts").rglob("shap_summary.png"))
+
+
+def test_a_search_asked_for_in_the_launchpad_is_made_and_kept(
+    built_world: BuiltWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from velo_assets.assets import models
+    from velo_assets.modelling import search, yearly
+
+    asked: list[tuple[dt.date, int]] = []
+
+    def found(train: pl.DataFrame, features: object, cutoff: dt.date, cache: Path, *, trials: int) -> str:
+        assert train["race_date"].max() < cutoff - dt.timedelta(days=1)
+        assert cache == built_world.root.path / "search.json"
+        asked.append((cutoff, trials))
+        return "settings"
+
+    def fitted(train: pl.DataFrame, features: object, cutoff: dt.date, settings: object) -> None:
+        assert settings == "settings"
+        raise RuntimeError("far enough")
+
+    monkeypatch.setattr(search, "search_settings", found)
+    monkeypatch.setattr(yearly, "fit_fundamental", fitted)
+    with pytest.raises(RuntimeError, match="far enough"):
+        models._fundamental(built_world.root, built_world.warehouse, Window((2023,)), search_trials=12)
+    assert asked == [(dt.date(2023, 1, 1), 12)]
+    key = dg.AssetKey(["models", "fundamental"])
+    (fundamental,) = [asset for asset in defs.assets if key in asset.keys]
+    assert fundamental.op.config_schema.default_value == {"search_trials": 0}
 
 
 def test_each_year_is_devigged_by_a_method_of_earlier_years(built_world: BuiltWorld) -> None:
