@@ -10,7 +10,7 @@ from velo_assets.assets.dress import asset_key, picture, rows_by_year, table_met
 from velo_assets.code_versions import code_version
 from velo_assets.partitions import YEARLY, Window, window_of
 from velo_assets.resources.data import WarehouseResource
-from velo_assets.warehouse.build import replace_window
+from velo_assets.warehouse.build import replace_window, table_exists
 from velo_assets.warehouse.sql_table import Column
 
 if TYPE_CHECKING:
@@ -155,10 +155,13 @@ def _earlier_losses(connection: "duckdb.DuckDBPyConnection", window: Window) -> 
     """`market.devig_methods` up to the window's end; each year looks at the years before it only.
 
     Raises:
-        FileNotFoundError: an earlier year has prices but was not measured, so that its vote would be missing.
+        FileNotFoundError: the table is missing, or an earlier year has prices but was not measured, so that its vote
+            would be missing.
     """
     from velo_assets.warehouse.query import frame_of
 
+    if not table_exists(connection, "market/devig_methods"):
+        raise FileNotFoundError("There is no table market/devig_methods yet: materialize it first.")
     unmeasured = connection.execute(
         "select distinct year(race_date) as year from core.prices where race_date < make_date(?, 1, 1) "
         "except select year(race_date) from market.devig_methods order by 1",

@@ -187,6 +187,23 @@ def test_each_year_is_devigged_by_a_method_of_earlier_years(built_world: BuiltWo
     assert "too few settled full books" in shown
 
 
+def test_a_year_without_a_vote_is_named(built_world: BuiltWorld) -> None:
+    from velo_assets.assets.market import _earlier_losses
+
+    with built_world.warehouse.connect("test") as connection:
+        connection.execute("begin transaction")
+        try:
+            connection.execute("delete from market.devig_methods where year(race_date) = 2022")
+            with pytest.raises(FileNotFoundError, match="lacks 2022"):
+                _earlier_losses(connection, Window((2023,)))
+            assert _earlier_losses(connection, Window((2022,)))["race_date"].dt.year().unique().to_list() == [2021]
+            connection.execute("drop table market.devig_methods")
+            with pytest.raises(FileNotFoundError, match="materialize it first"):
+                _earlier_losses(connection, Window((2023,)))
+        finally:
+            connection.execute("rollback")
+
+
 def test_a_second_run_changes_nothing(built_world: BuiltWorld) -> None:
     before = contents(built_world)
     said: list[str] = []
