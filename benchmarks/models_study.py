@@ -109,15 +109,25 @@ def _head_to_head(predictions: pl.DataFrame, shipped: str) -> list[str]:
     frame = comparable(predictions, shipped)
     races = Races.from_frame(frame)
     loss = {name: races.loss(frame[f"probability_{name}"].to_numpy()) for name in ("blend", "experts", "single")}
+    clear: dict[tuple[str, str], bool] = {}
     lines = ["| paired, all folds | dR2 | 95% interval | verdict |", "|---|---:|---|---|"]
     for left, right in (("experts", "single"), ("experts", "blend"), ("single", "blend")):
         gain = paired_delta_r2(loss[left], loss[right], np.log(races.field_size), races.race_date)
         verdict = "first better" if gain.low > 0 else "second better" if gain.high < 0 else "no difference to be told"
+        clear[left, right] = gain.low > 0
         lines.append(
             f"| {NAMES[left]} less {NAMES[right]} | {gain.estimate:+.5f} | {gain.low:+.5f} to {gain.high:+.5f} | "
             f"{verdict} |"
         )
-    return [*lines, ""]
+    beaten = clear["experts", "single"]
+    words = "beat" if beaten else "do not beat"
+    return [
+        *lines,
+        "",
+        f"The experts {words} one model with log-price interactions: what ships stays {NAMES[shipped]}"
+        + (", on its merits." if beaten else ", for want of a clear winner; the gate decides."),
+        "",
+    ]
 
 
 def _folds(predictions: pl.DataFrame, shipped: str, weights: pl.DataFrame, years: Sequence[int]) -> list[str]:

@@ -162,7 +162,7 @@ def module_report(
                 "standard_error": error,
                 "races": item.races,
                 "features": len(item.features),
-                "verdict": item.verdict,
+                "verdict": SILENT if coefficient is None else item.verdict,
             }
         )
     return pl.DataFrame(rows).sort("kind", "delta_r2", descending=[False, True])
@@ -235,6 +235,9 @@ def offset_report(frame: pl.DataFrame, offsets: Mapping[str, str]) -> pl.DataFra
     return pl.DataFrame(report, schema=OFFSET_REPORT)
 
 
+SILENT = "says nothing here"
+"""Verdict of what never differs between the runners of a race, such as breeding where no sire is known."""
+
 OFFSET_REPORT = {
     "name": pl.String,
     "delta_r2": pl.Float64,
@@ -257,7 +260,7 @@ def filter_report(frame: pl.DataFrame, filters: Sequence[Signal] = FIVE_FILTERS)
 
     Returns:
         `filter, description, runners, wins, expected, actual_over_expected, coefficient, standard_error, z, verdict`;
-        the coefficient is the log-odds over the market of a runner that passes.
+        the coefficient is the log-odds over the market of a runner that passes; null when nobody passes.
 
     Raises:
         MissingFeatureError: a column is missing.
@@ -274,6 +277,7 @@ def filter_report(frame: pl.DataFrame, filters: Sequence[Signal] = FIVE_FILTERS)
     for place, signal in enumerate(filters):
         chosen = passed[:, place] > 0
         wins, expected = float(races.win_share[chosen].sum()), float(market[chosen].sum())
+        spoken = bool(chosen.any())
         coefficient, error = float(fit.coefficients[place]), float(fit.standard_errors[place])
         report.append(
             {
@@ -283,13 +287,13 @@ def filter_report(frame: pl.DataFrame, filters: Sequence[Signal] = FIVE_FILTERS)
                 "wins": wins,
                 "expected": expected,
                 "actual_over_expected": wins / expected if expected > 0 else None,
-                "coefficient": coefficient,
-                "standard_error": error,
-                "z": coefficient / error,
-                "verdict": "no clear effect" if abs(coefficient) < CLEAR_Z * error else _sign(coefficient),
+                "coefficient": coefficient if spoken else None,
+                "standard_error": error if spoken else None,
+                "z": coefficient / error if spoken else None,
+                "verdict": _effect(coefficient, error) if spoken else SILENT,
             }
         )
-    return pl.DataFrame(report)
+    return pl.DataFrame(report, infer_schema_length=None)
 
 
 def long_odds_check(frame: pl.DataFrame, probability: str = "expert_probability") -> dict[str, float]:
@@ -368,5 +372,7 @@ def _pooled(losses: Sequence[FloatArray], races: Sequence[Races]) -> tuple[Float
     return np.concatenate(losses), log_n, np.concatenate([part.race_date for part in races])
 
 
-def _sign(coefficient: float) -> str:
+def _effect(coefficient: float, error: float) -> str:
+    if abs(coefficient) < CLEAR_Z * error:
+        return "no clear effect"
     return "wins more than priced" if coefficient > 0 else "wins less than priced"

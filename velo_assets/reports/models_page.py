@@ -305,7 +305,7 @@ def _lead(offsets: pl.DataFrame, modules: pl.DataFrame, filters: pl.DataFrame) -
     own = pl.concat([offsets.select("name", "verdict"), _of_kind(modules, "module").select("name", "verdict")])
     adds = own.filter(pl.col("verdict") == "adds")["name"].unique(maintain_order=True).to_list()
     nothing = own.filter(pl.col("verdict") != "adds")["name"].unique(maintain_order=True).to_list()
-    clear = filters.filter(pl.col("verdict") != "no clear effect")["filter"].to_list()
+    clear = filters.filter(pl.col("verdict").str.starts_with("wins"))["filter"].to_list()
     words = f"Modules that add to the market: {', '.join(adds) or 'none'}. "
     words += f"Modules that add nothing: {', '.join(nothing) or 'none'}. "
     return words + f"Filters with a clear effect beside the others: {', '.join(clear) or 'none'}."

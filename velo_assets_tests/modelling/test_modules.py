@@ -79,6 +79,15 @@ def test_filters_side_by_side() -> None:
     )
 
 
+def test_what_never_differs_says_nothing() -> None:
+    constant = WORLD.with_columns(pl.lit(1.0).alias("sire"))
+    report = module_report(constant, {"form_curves": ("x0",), "breeding": ("sire",)}, CUT)
+    assert report.filter(name="breeding")["verdict"][0] == "says nothing here"
+    nobody = filter_report(WORLD, (Signal("good", pl.col("x0") > 0.5, ""), Signal("none", pl.col("x0") > 99, "")))
+    assert nobody["verdict"].to_list() == ["wins more than priced", "says nothing here"]
+    assert nobody["z"].null_count() == 1
+
+
 def test_long_odds_check_by_hand() -> None:
     frame = pl.DataFrame(
         {
