@@ -8,6 +8,7 @@ prices. The tests use this on the simulated world; on any other data root:
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Callable
@@ -88,7 +89,9 @@ def numbers_again(connection: duckdb.DuckDBPyConnection, strategy: str) -> dict[
 
 def main() -> int:
     """Look up the numbers of a data root; 1 when any is not on its page."""
-    root = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path, help="a data root whose chain has been run")
+    root = parser.parse_args().root
     words = text_of((root / "reports" / "tear_sheet.html").read_text(encoding="utf-8"))
     with duckdb.connect(str(root / "warehouse.duckdb"), read_only=True) as connection:
         shipped = re.search(r"shipped recipe (\w+)", words)
