@@ -6,12 +6,16 @@ be held against the truth of its own bets. What is real here: prices, books, str
 settlement, metrics. What is made up: the opinion that chooses the bets. At edge 0 it is the market with noise, so there
 is nothing to know; with an edge it is the true chance with a little noise.
 
-    nice python -m benchmarks.backtest_study --worlds 200 --edge-worlds 100 --out docs/backtest_study.md
+    nice python -m benchmarks.backtest_study --worlds 400 --edge-worlds 200 --out docs/backtest_study.md
+
+With `--keep FOLDER --sitting N` it simulates N worlds more, keeps them there, and writes the page once all are there.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import tempfile
 import textwrap
 import time
 from dataclasses import dataclass
@@ -59,7 +63,7 @@ class Arm:
     """Worlds of one kind.
 
     Attributes:
-        name: heading.
+        name: of its files.
         edge: of the simulator.
         noise: spread of the opinion's error.
         worlds: how many.
@@ -75,28 +79,53 @@ class Arm:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--worlds", type=int, default=200)
-    parser.add_argument("--edge-worlds", type=int, default=100)
+    parser.add_argument("--worlds", type=int, default=400)
+    parser.add_argument("--edge-worlds", type=int, default=200)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--keep", type=Path, help="folder of worlds already simulated")
+    parser.add_argument("--sitting", type=int, help="how many worlds to simulate this time; all by default")
     arguments = parser.parse_args()
-    began = time.process_time()
-    quiet = run(Arm("edge 0", 0.0, NOISE_WITHOUT_EDGE, arguments.worlds, 9_000))
-    planted = run(Arm("planted edge", EDGE, NOISE_WITH_EDGE, arguments.edge_worlds, 19_000))
-    seconds = time.process_time() - began
-    arguments.out.write_text(page(quiet, planted, arguments, seconds), encoding="utf-8")
+    keep = arguments.keep or Path(tempfile.mkdtemp(prefix="velo-study-"))
+    keep.mkdir(parents=True, exist_ok=True)
+    arms = (
+        Arm("quiet", 0.0, NOISE_WITHOUT_EDGE, arguments.worlds, 9_000),
+        Arm("planted", EDGE, NOISE_WITH_EDGE, arguments.edge_worlds, 19_000),
+    )
+    missing = [
+        (arm, world, keep / f"{arm.name}_{world:04}.parquet")
+        for arm in arms
+        for world in range(arm.worlds)
+        if not (keep / f"{arm.name}_{world:04}.parquet").exists()
+    ]
+    for arm, world, path in missing[: arguments.sitting]:
+        began = time.process_time()
+        rows = run(arm, world)
+        rows.with_columns(seconds=pl.lit(time.process_time() - began)).write_parquet(path)
+    if arguments.sitting is not None and len(missing) > arguments.sitting:
+        print(f"{len(missing) - arguments.sitting} worlds to go")
+        return
+    frames = {
+        arm.name: pl.concat(pl.read_parquet(keep / f"{arm.name}_{world:04}.parquet") for world in range(arm.worlds))
+        for arm in arms
+    }
+    seconds = sum(
+        float(rows.group_by("world").agg(pl.col("seconds").first())["seconds"].sum()) for rows in frames.values()
+    )
+    arguments.out.write_text(page(frames["quiet"], frames["planted"], arguments, seconds), encoding="utf-8")
     print(arguments.out.read_text(encoding="utf-8"))
+    if arguments.keep is None:
+        shutil.rmtree(keep)
 
 
-def run(arm: Arm) -> pl.DataFrame:
-    """One row per world, record length and strategy: the truth, the estimate, both intervals."""
+def run(arm: Arm, world: int) -> pl.DataFrame:
+    """One row per record length and strategy of a world: the truth, the estimate, both intervals."""
+    frame = world_frame(arm.first_seed + world, arm.edge, arm.noise)
+    bets = place_bets(frame, load_strategies(STRATEGIES))
+    days = frame["race_date"].unique().sort()
     rows = []
-    for world in range(arm.worlds):
-        frame = world_frame(arm.first_seed + world, arm.edge, arm.noise)
-        bets = place_bets(frame, load_strategies(STRATEGIES))
-        days = frame["race_date"].unique().sort()
-        for record, last in (("two seasons", days[-1]), (f"{FEW_DAYS} days", days[FEW_DAYS - 1])):
-            part = bets.filter(pl.col("race_date") <= last)
-            rows.append(measured(part, frame).with_columns(world=pl.lit(world), record=pl.lit(record)))
+    for record, last in (("two seasons", days[-1]), (f"{FEW_DAYS} days", days[FEW_DAYS - 1])):
+        part = bets.filter(pl.col("race_date") <= last)
+        rows.append(measured(part, frame).with_columns(world=pl.lit(world), record=pl.lit(record)))
     return pl.concat(rows)
 
 

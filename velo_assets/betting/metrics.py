@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from velo_assets.betting.ledger import LEDGER
 from velo_assets.betting.predictions import CLOSING_PRICE_KINDS
 from velo_assets.betting.settle import COMMISSION_RATES, SETTLED
-from velo_assets.modelling.bootstrap import money_interval, skew_corrected_ends
+from velo_assets.modelling.bootstrap import NO_SPREAD, effective_degrees, money_interval, skew_corrected_ends
 from velo_assets.settings import PRICE_BUCKETS
 
 FloatArray = NDArray[np.float64]
@@ -537,17 +537,19 @@ def _with_intervals(table: pl.DataFrame, daily: pl.DataFrame) -> pl.DataFrame:
     spread = (
         daily.join(grouped.select(*keys, "roi"), on=keys)
         .group_by(keys)
-        .agg(residual.pow(2).sum().alias("_square"), residual.pow(3).sum().alias("_cube"))
+        .agg(*(residual.pow(power).sum().alias(f"_power_{power}") for power in (2, 3, 4)))
     )
     grouped = grouped.join(spread, on=keys, how="left", maintain_order="left")
-    square, cube, days, turnover, estimate = (
-        grouped.get_column(name).cast(pl.Float64).to_numpy() for name in ("_square", "_cube", "days", "turnover", "roi")
+    square, cube, fourth, days, turnover, estimate = (
+        grouped.get_column(name).cast(pl.Float64).to_numpy()
+        for name in ("_power_2", "_power_3", "_power_4", "days", "turnover", "roi")
     )
     # One day, or no winner at all: the days show no spread, so there is no interval.
-    known = (days > 1) & (square > (1e-12 * turnover) ** 2)
-    safe = np.where(known, square, 1.0)
-    error = np.sqrt(safe * days / np.maximum(days - 1.0, 1.0)) / turnover
-    low, high = skew_corrected_ends(estimate, error, np.where(known, cube, 0.0) / safe**1.5, days)
+    known = (days > 1) & (square > (NO_SPREAD * turnover) ** 2)
+    days, square = np.where(known, days, 2.0), np.where(known, square, 1.0)
+    error = np.sqrt(square * days / (days - 1.0)) / turnover
+    degrees = effective_degrees(days, square, np.where(known, fourth, 0.5))
+    low, high = skew_corrected_ends(estimate, error, np.where(known, cube, 0.0) / square**1.5, degrees)
     low = np.maximum(low, np.where(grouped.get_column("laid").to_numpy(), -np.inf, -1.0))
     return grouped.with_columns(
         pl.Series("roi_low", np.where(known, low, np.nan)).fill_nan(None),

@@ -29,6 +29,9 @@ DEFAULT_DRAWS = 2000
 DRAW_CELLS_AT_ONCE = 2_000_000
 """Counts held in memory together (16 MB); a longer history takes more, smaller chunks."""
 
+NO_SPREAD = 1e-12
+"""Days that differ by less, relative to the denominator, differ by rounding."""
+
 RACES_TIMES_GAIN = 3.75
 """Races needed for z = 2 are about this over dR2 (racing-methods.md)."""
 
@@ -148,7 +151,7 @@ def ratio_interval(
 
 
 def skew_corrected_ends(
-    estimate: ArrayLike, standard_error: ArrayLike, skewness: ArrayLike, days: ArrayLike, level: float = 0.95
+    estimate: ArrayLike, standard_error: ArrayLike, skewness: ArrayLike, degrees: ArrayLike, level: float = 0.95
 ) -> tuple[Floats, Floats]:
     """Ends of two-sided intervals of ratios, corrected for skewness.
 
@@ -160,7 +163,7 @@ def skew_corrected_ends(
         estimate: any shape.
         standard_error: same shape.
         skewness: same shape; of the estimate, which is at most 1 in size (that of a day, over the root of the days).
-        days: same shape; at least 2 each.
+        degrees: same shape; degrees of freedom behind the standard error, see `effective_degrees`.
         level: coverage.
 
     Returns:
@@ -168,10 +171,10 @@ def skew_corrected_ends(
     """
     from scipy import special
 
-    middle, error, k, count = (
-        np.asarray(values, dtype=np.float64) for values in (estimate, standard_error, skewness, days)
+    middle, error, k, freedom = (
+        np.asarray(values, dtype=np.float64) for values in (estimate, standard_error, skewness, degrees)
     )
-    tail = special.stdtrit(np.maximum(count - 1.0, 1.0), 0.5 + level / 2.0)
+    tail = special.stdtrit(freedom, 0.5 + level / 2.0)
     straight = np.abs(k) < 1e-9
     bend = np.where(straight, 1.0, k)
 
@@ -198,30 +201,36 @@ def money_interval(numerator_by_day: ArrayLike, denominator_by_day: ArrayLike, f
     """
     numerator, denominator = _ratio_columns(numerator_by_day, denominator_by_day)
     days, total = len(numerator), float(denominator.sum())
-    estimate = float(numerator.sum()) / total
-    error, skewness = (float(part) for part in day_spread(numerator - estimate * denominator, total))
-    if not error > 0:
+    estimate = float(numerator.sum() / total)
+    residual = numerator - estimate * denominator
+    square = float(np.sum(residual**2))
+    if days < 2 or square <= (NO_SPREAD * total) ** 2:
         return Interval(estimate, math.nan, math.nan, math.nan, math.nan, 0, days)
-    low, high = (float(end) for end in skew_corrected_ends(estimate, error, skewness, days))
-    lower = float(skew_corrected_ends(estimate, error, skewness, days, 0.90)[0])
+    error = math.sqrt(square * days / (days - 1)) / total
+    skewness = float(np.sum(residual**3)) / square**1.5
+    degrees = effective_degrees(days, square, float(np.sum(residual**4)))
+    low, high = (float(end) for end in skew_corrected_ends(estimate, error, skewness, degrees))
+    lower = float(skew_corrected_ends(estimate, error, skewness, degrees, 0.90)[0])
     return Interval(estimate, max(low, floor), high, max(lower, floor), error, 0, days)
 
 
-def day_spread(residual_by_day: ArrayLike, total: float) -> tuple[float, float]:
-    """Standard error and skewness of a ratio from the residuals of its days.
+def effective_degrees(days: ArrayLike, squares: ArrayLike, fourth_powers: ArrayLike) -> Floats:
+    """Degrees of freedom of a variance estimated from days with heavy tails: `2n / (kurtosis - (n-3)/(n-1))`.
+
+    A few big days make the spread uncertain, as if there were fewer days. For normal days it is n - 1, which is also
+    the most it may be. Source: B. O'Neill, Some useful moment results in sampling problems, Am. Stat. 68 (2014).
 
     Args:
-        residual_by_day: shape (days,), numerator less estimate times denominator; they sum to 0.
-        total: sum of the denominator.
+        days: any shape, at least 2 each.
+        squares: same shape; sum of the squared residuals of the days.
+        fourth_powers: same shape; sum of their fourth powers.
 
     Returns:
-        `(standard error, skewness)`; zeros where the days show no spread.
+        Same shape, 1 to n - 1.
     """
-    residual = np.asarray(residual_by_day, dtype=np.float64)
-    days, square = len(residual), float(np.sum(np.square(residual)))
-    if days < 2 or square <= (1e-12 * total) ** 2:
-        return 0.0, 0.0
-    return math.sqrt(square * days / (days - 1)) / total, float(np.sum(residual**3)) / square**1.5
+    n, square, fourth = (np.asarray(values, dtype=np.float64) for values in (days, squares, fourth_powers))
+    kurtosis = n * fourth / square**2
+    return np.asarray(np.clip(2.0 * n / (kurtosis - (n - 3.0) / (n - 1.0)), 1.0, n - 1.0))
 
 
 def _ratio_columns(numerator_by_day: ArrayLike, denominator_by_day: ArrayLike) -> tuple[Floats, Floats]:

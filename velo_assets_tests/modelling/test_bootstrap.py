@@ -79,13 +79,20 @@ def test_money_without_skewness_has_students_interval() -> None:
     assert bootstrap.money_interval([-1.0, 0.0, 1.0], [1.0, 1.0, 1.0], floor=-1.0).low == -1.0
 
 
-@given(st.floats(-0.9, 0.9), st.integers(2, 200))
-def test_the_correction_undoes_halls_cubic(skewness: float, days: int) -> None:
-    low, high = bootstrap.skew_corrected_ends(0.0, 1.0, skewness, days)
-    t = special.stdtrit(days - 1, 0.975)
+@given(st.floats(-0.9, 0.9), st.integers(1, 200))
+def test_the_correction_undoes_halls_cubic(skewness: float, degrees: int) -> None:
+    low, high = bootstrap.skew_corrected_ends(0.0, 1.0, skewness, degrees)
+    t = special.stdtrit(degrees, 0.975)
     for end, wanted in ((-float(low), t), (-float(high), -t)):
         cubic = end + skewness * end**2 / 3 + skewness**2 * end**3 / 27 + skewness / 6
         assert cubic == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+
+
+def test_one_big_day_leaves_few_degrees_of_freedom() -> None:
+    # Nine days of -1 and one of 9: squares 90, fourth powers 6570, kurtosis 8.111; 20 / (8.111 - 7/9) = 2.727.
+    assert bootstrap.effective_degrees(10, 90.0, 9 + 9.0**4) == pytest.approx(2.7273, abs=1e-4)
+    normal = np.random.default_rng(0).normal(size=400)
+    assert bootstrap.effective_degrees(400, (normal**2).sum(), (normal**4).sum()) > 300
 
 
 def test_a_lucky_skew_reaches_further_up_than_down() -> None:
