@@ -152,7 +152,8 @@ def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
 @_asset(
     "backtest/breakdowns",
     ("backtest/bets",),
-    "ROI and A/E of each strategy by year, code, course, class, price band and month, with intervals.",
+    "ROI and A/E of each strategy by year, code, course, class, price band and month, with intervals and the "
+    "best-of-K null of each group.",
     {"duckdb", "polars"},
     BETTING_CODE,
 )
@@ -162,13 +163,19 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
 
     from velo_assets.betting.metrics import breakdown
     from velo_assets.betting.strategies import load_strategies
+    from velo_assets.betting.trials import count_trials, data_fingerprint
+    from velo_assets.warehouse.query import frame_of
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     dimensions = ("year", "code", "course", "race_class", "price_band", "month")
     with warehouse.get_connection() as connection:
+        races = frame_of(connection, "select distinct race_date, race_key from backtest.walk_forward")
+        trials = count_trials(connection, data_fingerprint(races))
         parts = [
-            breakdown(ledger, by).with_columns(pl.lit(by).alias("dimension"), pl.col("group").cast(pl.String))
+            breakdown(ledger, by, trials=trials).with_columns(
+                pl.lit(by).alias("dimension"), pl.col("group").cast(pl.String)
+            )
             for ledger in _ledgers_of(connection, [strategy.id for strategy in load_strategies()])
             for by in dimensions
         ]

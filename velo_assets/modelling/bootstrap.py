@@ -8,8 +8,8 @@ Races of one day share weather, going and crowd, so the DAY is the unit. Every s
 draw needs only the sums per day: counts of the drawn days times the day sums.
 
 Money gets no percentiles of draws: a long price that wins now and then skews the sum, and where it happened not to win,
-neither the estimate nor any draw knows of it. In simulated worlds the percentile interval of ROI covers the truth in 88
-to 93% (docs/backtest_study.md). Hall's correction for skewness keeps what it promises and needs no draws.
+neither the estimate nor any draw knows of it. In simulated worlds the percentile interval of ROI covers the truth in 92
+to 94% (docs/backtest_study.md). Hall's correction for skewness keeps what it promises and needs no draws.
 """
 
 from __future__ import annotations
