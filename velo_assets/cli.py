@@ -217,6 +217,26 @@ def lint() -> None:
 
 
 @app.command()
+def lineage(
+    table: Annotated[str, typer.Argument(help="Table, such as features/form_curves.")],
+    column: Annotated[str | None, typer.Argument(help="One of its columns; all by default.")] = None,
+) -> None:
+    """Show what a column is made of, down to the columns of the files that landed."""
+    from velo_assets.warehouse.lineage import column_lineage, trace
+    from velo_assets.warehouse.sql_table import SqlTableError
+
+    name = table.replace(".", "/")
+    try:
+        columns = [column] if column else list(column_lineage(name))
+        trees = [trace(name, one) for one in columns]
+    except SqlTableError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    for tree in trees:
+        typer.echo(tree.text())
+
+
+@app.command()
 def doctor() -> None:
     """Examine the data root: versions, locks, stale runs, orphans, models, tables; with advice in plain words."""
     from dagster import AssetsDefinition

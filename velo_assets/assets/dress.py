@@ -56,6 +56,7 @@ def table_metadata(
         **extra,
     }
     if lineage:
+        metadata["made_of"] = made_of(lineage)
         present = {name for name, _ in built.columns}
         metadata["dagster/column_lineage"] = dg.TableColumnLineage(
             deps_by_column={
@@ -65,6 +66,23 @@ def table_metadata(
             }
         )
     return metadata
+
+
+def made_of(lineage: Lineage) -> dg.MarkdownMetadataValue:
+    """Each column, what it is made of, and the raceform (or card, price, ...) columns at the end of the line.
+
+    The open-source UI draws no lineage of columns, so this table says it in words.
+    """
+    from velo_assets.warehouse.lineage import trace
+
+    lines = ["| column | made of | in the files that landed |", "|---|---|---|"]
+    for column, sources in lineage.items():
+        direct = ", ".join(f"{table.replace('/', '.')}.{source}" for table, source in sources)
+        leaves = {leaf for source in sources for leaf in trace(*source).leaves()}
+        landed = {leaf for leaf in leaves if leaf[0].startswith("landing/")}
+        raw = ", ".join(f"{table.removeprefix('landing/')}.{source}" for table, source in sorted(landed))
+        lines.append(f"| {column} | {direct} | {raw} |")
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:

@@ -94,6 +94,13 @@ def test_form_curves_lead_back_to_results(built_world: BuiltWorld) -> None:
     assert ("core/results", "position") in sources
 
 
+def test_a_table_tells_in_words_what_its_columns_are_made_of(built_world: BuiltWorld) -> None:
+    text = materialization(built_world, "features/form_curves").metadata["made_of"].value
+    line = next(line for line in text.splitlines() if line.startswith("| form_ewma |"))
+    assert "core.results.position" in line
+    assert "raceform.pos" in line
+
+
 def test_nothing_of_a_later_year_is_in_the_training_of_an_earlier_one(built_world: BuiltWorld) -> None:
     with built_world.warehouse.connect("test") as connection:
         late = connection.execute(
