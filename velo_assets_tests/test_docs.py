@@ -69,7 +69,7 @@ VELO_COMMANDS: tuple[tuple[str, str, int, str], ...] = (
         "Wrote",
     ),
     ("velo lint", "lint", 0, "0 leaks found"),
-    ("velo lineage features/form_curves form_ewma", "lineage features/form_curves form_ewma", 0, "landing.raceform.pos"),
+    ("velo lineage features/form_curves form_ewma", "lineage features/form_curves form_ewma", 0, "raceform.pos"),
     ("velo lineage TABLE COLUMN", "lineage features.race_shape nothing", 1, "has no column 'nothing'"),
     ("velo land", "land", 0, "Landed: 3 files"),
     ("velo run --to features", "run --to features", 0, "features"),
