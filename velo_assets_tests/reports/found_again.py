@@ -64,7 +64,7 @@ def numbers_again(connection: duckdb.DuckDBPyConnection, strategy: str) -> dict[
         "(select level, max(level) over (order by race_date) as peak from path)"
     )
     by_year = "select {} from backed group by year(race_date) order by year(race_date) limit 1"
-    return {
+    found = {
         "races predicted": f"{ask('select count(distinct race_key) from backtest.walk_forward'):,} races",
         "runners predicted": f"{ask('select count(distinct runner_key) from backtest.walk_forward'):,} runners",
         "bets": f"{ask('select count(*) from backed'):,} bets",
@@ -78,13 +78,18 @@ def numbers_again(connection: duckdb.DuckDBPyConnection, strategy: str) -> dict[
         "best race": number(
             ask("select max(made) from (select sum(made) as made from backed group by race_key)"), 1, signed=True
         ),
-        "first year": f"{ask(by_year.format('year(race_date)'))} {ask(by_year.format('count(*)')):,} "
-        f"{percent(ask(by_year.format('avg(made)')), signed=True)}",
         "every runner, level stakes": "One unit on every runner returns "
         + percent(ask("select avg(share * odds - 1) from paid where chance is not null"), signed=True),
         "every runner, staked to its price": "in proportion to its chance by the price returns "
         + percent(ask("select sum(share) / sum(1 / odds) - 1 from paid where chance is not null"), signed=True),
     }
+    # A page of one year has no table by year.
+    if ask("select count(distinct year(race_date)) from backed") > 1:
+        found["first year"] = (
+            f"{ask(by_year.format('year(race_date)'))} {ask(by_year.format('count(*)')):,} "
+            f"{percent(ask(by_year.format('avg(made)')), signed=True)}"
+        )
+    return found
 
 
 def main() -> int:
