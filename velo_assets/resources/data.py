@@ -34,7 +34,7 @@ class WarehouseResource(DuckDBResource):
 
     database: str = Field(default="", description="Database file; empty means warehouse.duckdb under the data root.")
     threads: int = Field(default=2, description="DuckDB threads.")
-    memory_limit: str = Field(default="6GB", description="DuckDB memory limit; beyond it DuckDB spills to disk.")
+    memory_limit: str = Field(default="5GB", description="DuckDB memory limit; beyond it DuckDB spills to disk.")
     lock_timeout_seconds: float = Field(default=900.0, description="How long to wait for other holders of the file.")
 
     def warehouse(self) -> Warehouse:

@@ -43,13 +43,13 @@ class Warehouse:
     Attributes:
         path: the database file; its folder is created when missing.
         threads: DuckDB threads.
-        memory_limit: DuckDB memory limit such as `6GB`; beyond it DuckDB spills to `<path>.tmp`.
+        memory_limit: DuckDB memory limit such as `5GB`; beyond it DuckDB spills to `<path>.tmp`.
         lock_timeout_seconds: how long to wait for other holders.
     """
 
     path: Path
     threads: int = 2
-    memory_limit: str = "6GB"
+    memory_limit: str = "5GB"
     lock_timeout_seconds: float = 900.0
 
     @property
