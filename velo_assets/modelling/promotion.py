@@ -484,7 +484,8 @@ def _return_alarm(leaks: LeakReadings) -> Condition:
     # (racing-methods.md), and an honest dR2 of .004 returns over 5% in half of the worlds (docs/gate_study.md).
     low = leaks.roi.low
     silent = leaks.bets <= ALARM_ROI_BETS or not low > ALARM_ROI
-    reading = f"ROI {leaks.roi.estimate:+.1%} [{low:+.1%}, {leaks.roi.high:+.1%}] on {leaks.bets:,} bets"
+    ends = f" [{low:+.1%}, {leaks.roi.high:+.1%}]" if np.isfinite(low) else ""
+    reading = f"ROI {leaks.roi.estimate:+.1%}{ends} on {leaks.bets:,} bets"
     return _alarm(name, leaks.roi.estimate, silent, f"lower 95% bound {limit}", reading)
 
 

@@ -6,6 +6,7 @@ the measurements, which other modules have stored.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -206,7 +207,8 @@ def _strategies(connection: duckdb.DuckDBPyConnection, start: date, end: date) -
     told = []
     for (strategy,), rows in bets.group_by(["strategy_id"], maintain_order=True):
         roi = roi_interval(rows["profit"], rows["stake"], rows["race_date"].to_numpy())
-        wide = roi.days >= DAYS_FOR_AN_INTERVAL
+        # A week without a winner shows no spread, so it has no interval.
+        wide = roi.days >= DAYS_FOR_AN_INTERVAL and math.isfinite(roi.low)
         told.append(
             {
                 "strategy": strategy,

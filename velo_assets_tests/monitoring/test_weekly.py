@@ -101,3 +101,11 @@ def test_a_week_of_racing_is_told_with_intervals(connection: duckdb.DuckDBPyConn
     page = report.html.read_text()
     assert "Ascot &lt;b&gt; 10" in page
     assert report.html.name == "weekly_2024-03-04.html"
+
+
+def test_a_week_without_a_winner_has_no_interval(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    fill(connection)
+    connection.execute("update backtest.bets set status = 'lost', profit = -1.0")
+    text = write(connection, tmp_path).markdown.read_text()
+    assert "−100.0%" in text
+    assert "nan" not in text
