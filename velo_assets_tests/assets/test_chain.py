@@ -121,6 +121,20 @@ def test_the_reports_say_simulated(built_world: BuiltWorld) -> None:
     assert list((reports / "drift").glob("*.html"))
 
 
+def test_a_landing_links_the_page_of_its_files(built_world: BuiltWorld) -> None:
+    # Later runs land nothing and have no page; the oldest is the first landing's.
+    events = built_world.instance.fetch_materializations(dg.AssetKey(["landing", "raceform"]), limit=50).records
+    pages = [
+        record.asset_materialization.metadata["quality_page"].value
+        for record in events
+        if record.asset_materialization and "quality_page" in record.asset_materialization.metadata
+    ]
+    page = Path(str(pages[-1])).read_text(encoding="utf-8")
+    assert "SIMULATED" in page
+    assert "simulated_2021.csv" in page
+    assert page.count('<table class="heat">') == 1
+
+
 def test_the_numbers_of_the_tear_sheet_are_found_again_in_the_warehouse(built_world: BuiltWorld) -> None:
     page = text_of((built_world.root.reports / "tear_sheet.html").read_text(encoding="utf-8"))
     with built_world.warehouse.connect("test") as connection:
