@@ -90,7 +90,7 @@ LARGE = FundamentalSettings(
     seeds=(11,),
     place_weights=(),
     inner_races=25_000,
-    linear_races=12_000,
+    linear_races=8_000,
 )
 """Fewer, larger steps on one seed: with ten times the races, averages over seeds and slow shrinkage buy little."""
 

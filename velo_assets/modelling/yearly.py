@@ -81,8 +81,10 @@ def fundamental_folds(
     """
     outcomes = []
     cut = folds_of(frame, years)
+    # Filtered once: every fold's training rows are then a slice, not a copy of gigabytes.
+    settled = settled_frame(frame)
     for fold in cut:
-        train = train_rows(frame, fold)
+        train = train_rows(settled, fold)
         model = fit_fundamental(train, features, fold.cutoff, settings(train, fold) if settings else None)
         scored = scored_rows(frame, fold)
         predictions = model.predict(scored, fold.fold)
@@ -111,8 +113,12 @@ def expert_folds(
 ) -> list[FoldOutcome]:
     """Fit and score one regime's correction of each year."""
     outcomes = []
+    settled = settled_frame(frame)
+    learnable = priced_frame(settled)
     for fold in folds_of(frame, years):
-        model = fit_expert(train_rows(frame, fold), features, fold.cutoff, regime)
+        # Without a single full book the fit says so, given the unpriced races.
+        train = train_rows(learnable, fold)
+        model = fit_expert(train_rows(settled, fold) if train.is_empty() else train, features, fold.cutoff, regime)
         outcomes.append(
             FoldOutcome(
                 fold,
