@@ -162,6 +162,7 @@ def night(
             now,
             champion_data_end=serving.bundle.data_end,
             last_trained=serving.bundle.data_end,
+            last_result=previous,
             readings=readings,
             drift=None,
         )

@@ -7,6 +7,7 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
+from velo_assets.automation.freshness import NIGHTLY_FAIL, WEEKLY_FAIL
 from velo_assets.definitions import build_defs, defs
 from velo_assets.settings import LAYERS
 
@@ -104,6 +105,20 @@ def test_layers_only_read_layers_before_them() -> None:
             own = LAYERS.index(spec.key.path[0])
             for dep in spec.deps:
                 assert LAYERS.index(dep.asset_key.path[0]) <= own, (spec.key, dep.asset_key)
+
+
+def test_what_the_nightly_builds_shows_when_it_is_late() -> None:
+    late = {
+        spec.key.to_user_string(): spec.freshness_policy.fail_window.to_timedelta()
+        for asset in defs.assets
+        for spec in asset.specs
+        if spec.freshness_policy is not None
+    }
+    for name in ("landing/raceform", "core/results", "features/runner_features", "serving/predictions"):
+        assert late[name] == NIGHTLY_FAIL
+    assert late["monitoring/weekly_report"] == WEEKLY_FAIL
+    assert "models/blend" not in late
+    assert "serving/recipe" not in late
 
 
 def test_schedules_and_sensors_are_off_until_turned_on() -> None:

@@ -20,8 +20,10 @@ DRIFT = (
     Column("column", "column", ""),
     Column("psi", "population stability index over values that are there", ""),
     Column("psi_threshold", "exceeded once in a thousand when nothing has changed, racing days resampled", ""),
+    Column("psi_usual", "largest index between two training years of the same season; null with fewer", ""),
     Column("missing_reference", "share missing in the training years", "0-1"),
     Column("missing_current", "share missing now", "0-1"),
+    Column("missing_usual", "largest difference of a training year's missing share from the others'", "0-1"),
     Column("missing_threshold", "difference in shares exceeded once in a thousand when nothing has changed", "0-1"),
     Column("verdict", "missingness, drift or quiet", ""),
     Column("reference_start", "first training day", ""),
@@ -31,6 +33,9 @@ DRIFT = (
 )
 
 RACES = (
+    Column("source", "walk-forward (backtest folds) or served (made before the race, from the prediction log)", ""),
+    Column("model", "recipe, or registered name and version", ""),
+    Column("is_champion", "the version that served; null for the backtest", ""),
     Column("race_date", "day of the race", ""),
     Column("race_key", "race", ""),
     Column("fold", "year scored", ""),
@@ -45,6 +50,13 @@ RACES = (
     Column("top_pick_won", "the first choice won", ""),
     Column("favourite_won", "the favourite won", ""),
     Column("error_class", "hit, surprise or miss, and who was closer", ""),
+    Column("closing_line_value", "odds taken over closing odds, less 1, of the best bet; null without early odds", ""),
+    Column("sqpe_right", "SQPE put the winner above the market; null where it or the market was silent", ""),
+    Column("sqpe_right_expected", "how likely that was if the market was right", "probability"),
+    Column("tie_right", "TIE put the winner above the market", ""),
+    Column("tie_right_expected", "how likely that was if the market was right", "probability"),
+    Column("nds_right", "NDS put the winner above the market", ""),
+    Column("nds_right_expected", "how likely that was if the market was right", "probability"),
 )
 
 
@@ -63,22 +75,29 @@ def _asset(name: str, deps: list[str], description: str, kinds: set[str]) -> Dec
 @_asset(
     "monitoring/drift_report",
     ["features/runner_features", "backtest/walk_forward", "core/results"],
-    "Drift of every feature family, of predictions and target: the latest year against the training years. Thresholds "
-    "come from the null for so many racing days; an Evidently page per family is kept in reports/drift/.",
+    "Drift of every feature family, of predictions and target: the racing since the champion's training against its "
+    "training window. Thresholds come from the null for so many racing days; an Evidently page per family is kept in "
+    "reports/drift/, a row per family and report in monitoring.drift_history.",
     {"evidently", "duckdb"},
 )
 def drift_report(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    data_root: DataRootResource,
+    model_registry: RegistryResource,
 ) -> dg.MaterializeResult[None]:
-    """Compare the latest year with the years its model was trained on."""
+    """Compare the latest racing with what the serving model was trained on."""
+    from velo_assets.monitoring.drift_history import keep_drift
     from velo_assets.monitoring.drift_report import write_drift_report
+    from velo_assets.reports.drift_history import drift_history_png
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
-    root = data_root.root()
-    report = write_drift_report(root, warehouse.warehouse(), DECISION_PRICE.kind)
+    root, window = data_root.root(), model_registry.training_window(CHAMPION_NAME)
+    report = write_drift_report(root, warehouse.warehouse(), DECISION_PRICE.kind, window)
     with warehouse.get_connection() as connection:
         built = replace_table(connection, "monitoring/drift_report", report.table, DRIFT)
+        history = keep_drift(connection, report.table, datetime.now(UTC).date())
         record(connection, context, inputs, built.rows)
     return dg.MaterializeResult(
         metadata=table_metadata(
@@ -87,7 +106,9 @@ def drift_report(
             columns_judged=built.rows,
             columns_drifted=report.count("drift"),
             columns_with_missingness_drift=report.count("missingness"),
+            regime_breaks=dg.MetadataValue.json(list(report.breaks)),
             psi=picture(report.picture, "PSI of the columns that moved most, tick = threshold"),
+            history=picture(drift_history_png(history), "Families over the reports kept so far"),
             page=dg.MetadataValue.path(str(report.page)),
             evidently=dg.MetadataValue.json({family: str(path) for family, path in report.pages.items()}),
         )
@@ -96,61 +117,51 @@ def drift_report(
 
 @_asset(
     "monitoring/post_race_evaluation",
-    ["backtest/walk_forward", "backtest/bets", "core/results"],
-    "What each settled race says about the predictions made for it, and per racing day: log-loss gap to the market, "
-    "calibration, ROI by strategy (monitoring.post_race_days, monitoring.post_race_strategies).",
+    [
+        "backtest/walk_forward",
+        "backtest/bets",
+        "core/results",
+        "market/probabilities",
+        "models/intent",
+        "models/disruption",
+    ],
+    "What each settled race says about the predictions made for it, served ones and those of the backtest: log-loss "
+    "gap to the market, surprise, calibration, closing-line value, modules right or wrong; per racing day and by "
+    "strategy in monitoring.post_race_days, monitoring.post_race_strategies, monitoring.module_verdicts.",
     {"duckdb", "polars"},
 )
 def post_race_evaluation(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Judge predictions race by race and day by day."""
-    import polars as pl
-
-    from velo_assets.monitoring.evaluation import evaluate_days, evaluate_races
+    from velo_assets.monitoring.post_race import post_race
     from velo_assets.reports.asset_pictures import gap_png
-    from velo_assets.warehouse.query import frame_of
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     with warehouse.get_connection() as connection:
-        predictions = frame_of(
-            connection,
-            """
-            select model.race_date, model.race_key, model.runner_key, model.fold,
-                model.probability as model_probability, market.probability as market_probability
-            from backtest.walk_forward as model
-            inner join backtest.walk_forward as market
-                on market.runner_key = model.runner_key and market.recipe = 'market'
-            where model.recipe = 'blend'
-            order by model.race_date, model.race_key, model.runner_key
-            """,
-        )
-        results = frame_of(connection, "select race_key, runner_key, win_share from core.results")
-        bets = frame_of(
-            connection,
-            "select race_date, strategy_id, stake, profit from backtest.bets where status in ('won', 'placed', 'lost')",
-        )
-        races = evaluate_races(predictions, results)
-        days = evaluate_days(races, bets)
-        by_strategy = (
-            bets.group_by("race_date", "strategy_id")
-            .agg(pl.len().alias("bets"), pl.col("stake").sum().alias("staked"), pl.col("profit").sum())
-            .with_columns(roi=pl.when(pl.col("staked") > 0).then(pl.col("profit") / pl.col("staked")))
-            .sort("race_date", "strategy_id")
-        )
-        replace_table(connection, "monitoring/post_race_days", days)
-        replace_table(connection, "monitoring/post_race_strategies", by_strategy)
-        built = replace_table(connection, "monitoring/post_race_evaluation", races, RACES)
+        judged = post_race(connection, DECISION_PRICE.kind)
+        replace_table(connection, "monitoring/post_race_days", judged.days)
+        replace_table(connection, "monitoring/post_race_strategies", judged.strategies)
+        replace_table(connection, "monitoring/module_verdicts", judged.verdicts)
+        built = replace_table(connection, "monitoring/post_race_evaluation", judged.races, RACES)
         record(connection, context, inputs, built.rows)
-    latest = days.tail(1).row(0, named=True) if days.height else {}
+    backtest, served = judged.of("walk-forward"), judged.of("served")
+    pictures = {
+        name: picture(gap_png(days), f"{words}: log-loss gap to the market, cumulated; rising = worse than the market")
+        for name, words, days in (("gap", "Backtest", backtest), ("gap_served", "Served", served))
+        if days.height
+    }
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
             RACES,
             {"gap_to_market": [("backtest/walk_forward", "probability"), ("core/results", "win_share")]},
-            days=days.height,
-            mean_gap_to_market=float(races["gap_to_market"].mean() or 0.0),  # type: ignore[arg-type]
-            latest_day=str(latest.get("race_date", "none")),
-            gap=picture(gap_png(days), "Log-loss gap to the market, cumulated; rising = worse than the market"),
+            days=backtest.height,
+            races_served=int(served["races"].sum()),
+            mean_gap_to_market=judged.mean_gap("walk-forward"),
+            mean_gap_served=judged.mean_gap("served"),
+            latest_day=str(judged.days["race_date"].max() or "none"),
+            modules=dg.MetadataValue.json(judged.verdicts.to_dicts()),
+            **pictures,
         )
     )
 
@@ -226,7 +237,7 @@ def retrain_decision(
     from velo_assets.serving.bundle import race_gaps
     from velo_assets.serving.predict import NoModelError, serving_models
     from velo_assets.serving.training import watched_frame
-    from velo_assets.warehouse.query import frame_of
+    from velo_assets.warehouse.query import frame_of, row_of
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
@@ -237,6 +248,7 @@ def retrain_decision(
     with warehouse.get_connection() as connection:
         drift = read_drift(frame_of(connection, "select * from monitoring.drift_report"))
         watched = watched_frame(connection, models[0].bundle.cutoff, DECISION_PRICE.kind) if models else None
+        (last_result,) = row_of(connection, "select max(race_date) from core.results")
     readings = {}
     if models and watched is not None and watched.height:
         bundle = models[0].bundle
@@ -245,6 +257,7 @@ def retrain_decision(
         datetime.now(UTC),
         champion_data_end=models[0].bundle.data_end if models else None,
         last_trained=max(model.bundle.data_end for model in models) if models else None,
+        last_result=last_result,
         readings=readings,
         drift=drift,
     )
@@ -260,6 +273,7 @@ def retrain_decision(
             retrain=decision.retrain,
             year=decision.year,
             reasons=dg.MetadataValue.json(list(decision.reasons)),
+            causes=dg.MetadataValue.json(list(decision.causes)),
         )
     )
 
@@ -275,7 +289,9 @@ def weekly_report(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
 ) -> dg.MaterializeResult[None]:
     """Write the report of the last whole week with results, or of the week before today."""
+    from velo_assets.monitoring.drift_history import drift_history
     from velo_assets.monitoring.weekly import write_weekly_report
+    from velo_assets.reports.drift_history import drift_history_png
     from velo_assets.simulation.marker import data_kind
     from velo_assets.warehouse.query import row_of
 
@@ -285,6 +301,7 @@ def weekly_report(
     with warehouse.get_connection() as connection:
         (last_day,) = row_of(connection, "select max(race_date) from core.results")
         # A root whose results end long ago is told about its own last week, not about an empty one.
+        history = drift_history(connection)
         day = min(datetime.now(UTC).date(), last_day + timedelta(days=7))
         report = write_weekly_report(
             connection,
@@ -293,6 +310,7 @@ def weekly_report(
             price_kind=DECISION_PRICE.kind,
             closing_price=DECISION_PRICE.is_closing,
             simulated=data_kind(root.raceform) == "simulated",
+            drift_history=drift_history_png(history) if history.height else None,
         )
         record(connection, context, inputs, 1)
     return dg.MaterializeResult(metadata={"headline": report.headline, "page": dg.MetadataValue.path(str(report.html))})

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from velo_assets.assets.serving import TRAIN_TAG
+from velo_assets.automation.alarms import ALARM_SENSORS
 from velo_assets.automation.instance import PROCESS_TAG
 from velo_assets.automation.jobs import evaluate, land, refresh, train
 from velo_assets.partitions import range_tags
@@ -110,7 +111,7 @@ def retrain_when_asked(context: dg.SensorEvaluationContext) -> dg.SensorResult |
     return dg.SensorResult(run_requests=[request], cursor=cursor)
 
 
-SENSORS = (new_files, landed_years, results_of_predicted_races, retrain_when_asked)
+SENSORS = (new_files, landed_years, results_of_predicted_races, retrain_when_asked, *ALARM_SENSORS)
 
 
 def _listing(folders: list[Path]) -> list[tuple[str, int, int]]:

@@ -10,7 +10,7 @@ from datetime import date
 import duckdb
 import polars as pl
 
-from velo_assets.warehouse.build import describe, transaction
+from velo_assets.warehouse.build import table_exists, transaction
 from velo_assets.warehouse.query import frame_of
 
 HISTORY = {
@@ -54,5 +54,16 @@ def keep_drift(connection: duckdb.DuckDBPyConnection, table: pl.DataFrame, repor
                 connection.execute("insert into monitoring.drift_history by name select * from drift_rows")
             finally:
                 connection.unregister("drift_rows")
-    names = ", ".join(f'"{name}"' for name, _ in describe(connection, "monitoring/drift_history"))
+    return drift_history(connection)
+
+
+def drift_history(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """All reports kept so far, oldest first; empty before the first.
+
+    Args:
+        connection: an open warehouse.
+    """
+    if not table_exists(connection, "monitoring/drift_history"):
+        return pl.DataFrame(schema=dict.fromkeys(HISTORY, pl.Null))
+    names = ", ".join(f'"{name}"' for name in HISTORY)
     return frame_of(connection, f"select {names} from monitoring.drift_history order by report_date, family")

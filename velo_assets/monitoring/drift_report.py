@@ -1,4 +1,4 @@
-"""The drift report of a data root: the latest year against the years its model was trained on.
+"""The drift report of a data root: the latest racing against what the serving model was trained on.
 
 Belongs here: choosing the two periods, the families, the pages. Does not belong here: the statistics (drift.py).
 """
@@ -6,12 +6,13 @@ Belongs here: choosing the two periods, the families, the pages. Does not belong
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from velo_assets.monitoring.drift import drift_table, write_evidently
+from velo_assets.monitoring.triggers import beyond_usual, same_season
 from velo_assets.reports.asset_pictures import bars_png
 from velo_assets.reports.pages import banners, render_page, write_page
 from velo_assets.settings import DataRoot
@@ -23,6 +24,13 @@ from velo_assets.warehouse.sql_table import all_tables
 
 REFERENCE_ROWS = 200_000
 """Rows of the training years, whole days of them evenly spread; more would not move a threshold."""
+
+LEAST_DAYS_SINCE = 15
+"""Racing days since the training that are worth a report of their own; with fewer, the last calendar year is held
+against the years before it."""
+
+CURRENT_DAYS = 365
+"""Days looked at, at most: a longer period would hide what has just begun."""
 
 REGIME_BREAKS = (
     (date(2020, 3, 18), "no racing in Britain and Ireland from mid-March to June 2020"),
@@ -36,29 +44,72 @@ class DriftReport:
     """What was measured and written.
 
     Attributes:
-        table: a row per column, see `drift.drift_table`, with the two periods.
+        table: a row per column, see `drift.drift_table` and `triggers.beyond_usual`, with the two periods.
         pages: Evidently page of each family.
         page: our own summary page.
         picture: PNG of the columns that moved most.
+        breaks: known breaks of the series between the first reference day and the last current one.
     """
 
     table: pl.DataFrame
     pages: dict[str, Path]
     page: Path
     picture: bytes
+    breaks: tuple[str, ...]
 
     def count(self, verdict: str) -> int:
         """Columns with a verdict."""
         return self.table.filter(pl.col("verdict") == verdict).height
 
 
-def write_drift_report(root: DataRoot, warehouse: Warehouse, price_kind: str) -> DriftReport:
+@dataclass(frozen=True)
+class Periods:
+    """The two spans that are compared, ends included."""
+
+    reference_start: date
+    reference_end: date
+    current_start: date
+    current_end: date
+
+
+def choose_periods(race_dates: pl.Series, training: tuple[date, date] | None) -> Periods:
+    """The serving model's training window against the racing since, the last year of it at most.
+
+    Args:
+        race_dates: days with racing, in any order, repeats allowed.
+        training: first and last training day of the serving model; None when there is none.
+
+    Returns:
+        The window against what followed; with fewer than `LEAST_DAYS_SINCE` racing days since, or without a model, the
+        last calendar year against the years before it.
+
+    Raises:
+        ValueError: there is no year with a year before it.
+    """
+    days = race_dates.unique().sort()
+    first, last = days[0], days[-1]
+    if training is not None:
+        start, end = max(training[0], first), training[1]
+        since = days.filter(days > end)
+        if start <= end and len(since) >= LEAST_DAYS_SINCE:
+            return Periods(start, end, max(since[0], last - timedelta(days=CURRENT_DAYS - 1)), last)
+    cutoff = date(last.year, 1, 1)
+    before = days.filter(days < cutoff)
+    if before.is_empty():
+        raise ValueError(f"drift: {last.year} is the only year with features; there is nothing to compare it with.")
+    return Periods(first, before[-1], days.filter(days >= cutoff)[0], last)
+
+
+def write_drift_report(
+    root: DataRoot, warehouse: Warehouse, price_kind: str, training: tuple[date, date] | None = None
+) -> DriftReport:
     """Measure drift of features, predictions and target, and write the pages.
 
     Args:
         root: the data root; pages go to reports/drift_report.html and reports/drift/.
         warehouse: held only while predictions are read.
         price_kind: the decision price, named on the page.
+        training: first and last training day of the serving model; None when there is none.
 
     Raises:
         ValueError: there is no year with a year before it.
@@ -70,43 +121,45 @@ def write_drift_report(root: DataRoot, warehouse: Warehouse, price_kind: str) ->
             select entries.runner_key, results.win_share,
                 blend.blend_probability, fundamental.fundamental_probability
             from core.entries
+            inner join core.races on races.race_key = entries.race_key and races.stage = 'result'
             left join core.results on results.runner_key = entries.runner_key
             left join models.blend on blend.runner_key = entries.runner_key
             left join models.fundamental on fundamental.runner_key = entries.runner_key
             """,
         )
-    matrix = read_matrix(root.exports, last_year=9999)
-    last_day: date = matrix["race_date"].max()  # type: ignore[assignment]
-    cutoff = date(last_day.year, 1, 1)
-    reference, current = matrix.filter(pl.col("race_date") < cutoff), matrix.filter(pl.col("race_date") >= cutoff)
-    if reference.is_empty():
-        raise ValueError(f"drift: {last_day.year} is the only year with features; there is nothing to compare it with.")
-    reference, current = (_some_days(part).join(outcome, on="runner_key", how="left") for part in (reference, current))
+    # Cards have no result yet: they are not what has been raced.
+    matrix = read_matrix(root.exports, last_year=9999).join(outcome, on="runner_key", how="inner")
+    periods = choose_periods(matrix["race_date"], training)
+    start, end = periods.current_start, periods.current_end
+    reference = _some_days(
+        matrix.filter(pl.col("race_date").is_between(periods.reference_start, periods.reference_end))
+    )
+    current = _some_days(matrix.filter(pl.col("race_date").is_between(start, end)))
+    season = same_season(reference, start, end)
+    # A stretch of weeks that the training years never raced in has no season of its own to be held against.
+    season = reference if season.is_empty() else season
     families = _families(matrix)
     outcomes = {"predictions": ["blend_probability", "fundamental_probability"], "target": ["win_share"]}
     families |= {
         family: [name for name in names if reference[name].count() and current[name].count()]
         for family, names in outcomes.items()
     }
-    periods: dict[str, date] = {
-        name: value
-        for part, frame in (("reference", reference), ("current", current))
-        for name, value in ((f"{part}_start", frame["race_date"].min()), (f"{part}_end", frame["race_date"].max()))
-        if isinstance(value, date)
-    }
-    table = drift_table(reference, current, families).with_columns(
-        pl.lit(value, dtype=pl.Date).alias(name) for name, value in periods.items()
+    table = (
+        beyond_usual(drift_table(season, current, families), reference, start, end)
+        .sort(pl.col("verdict") == "quiet", maintain_order=True)
+        .with_columns(pl.lit(value, dtype=pl.Date).alias(name) for name, value in vars(periods).items())
     )
+    breaks = tuple(words for day, words in REGIME_BREAKS if periods.reference_start <= day <= end)
     worst_first = {family: table.filter(pl.col("family") == family)["column"].to_list() for family in families}
-    pages = write_evidently(reference, current, worst_first, root.reports / "drift")
+    pages = write_evidently(season, current, worst_first, root.reports / "drift")
     page = root.reports / "drift_report.html"
     html = render_page(
         "drift.html.j2",
         banners=banners(simulated=data_kind(root.raceform) == "simulated", closing_price=price_kind == "sp"),
-        facts=f"{periods['current_start']} to {periods['current_end']} against "
-        f"{periods['reference_start']} to {periods['reference_end']}",
+        facts=f"{start} to {end} against {periods.reference_start} to {periods.reference_end}",
         footer="Made by VELO. Thresholds resample whole racing days of the reference; one column in a thousand crosses "
-        "its threshold when nothing has changed. Missingness is judged first, as it explains the rest.",
+        "its threshold when nothing has changed. The usual is the largest movement between two training years of the "
+        "same season. Missingness is judged first, as it explains the rest.",
         rows=table.to_dicts(),
         families=[
             {
@@ -117,10 +170,10 @@ def write_drift_report(root: DataRoot, warehouse: Warehouse, price_kind: str) ->
             }
             for family, names in families.items()
         ],
-        breaks=[words for day, words in REGIME_BREAKS if periods["reference_start"] <= day <= periods["current_end"]],
+        breaks=breaks,
     )
     write_page(page, html)
-    return DriftReport(table, pages, page, bars_png(table, "column", "psi", "psi_threshold"))
+    return DriftReport(table, pages, page, bars_png(table, "column", "psi", "psi_threshold"), breaks)
 
 
 def _families(matrix: pl.DataFrame) -> dict[str, list[str]]:

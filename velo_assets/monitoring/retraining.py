@@ -15,8 +15,8 @@ import polars as pl
 from velo_assets.monitoring.triggers import CALENDAR_DAYS, CusumReading, DriftReading
 
 COOL_OFF_DAYS = 28
-"""After a training the next one waits so long: an alarm stays up until the gate has judged the challenger, and a trial
-every night would promote one by chance."""
+"""After a training the next one waits for so many days of results: an alarm stays up until the gate has judged the
+challenger, and a trial every night would promote one by chance."""
 
 DECISION_SCHEMA: dict[str, pl.DataType] = {
     "decided_at": pl.Datetime("us", "UTC"),
@@ -53,6 +53,7 @@ class RetrainDecision:
         decided_at: when, UTC.
         retrain: whether to train a challenger.
         reasons: why, or why not; several causes may coincide.
+        causes: names of the standing alarms, without figures, so that one that stands can be told from a new one.
         cusum: value of the channel nearest to its threshold; None when nothing was watched.
         cusum_threshold: of that channel.
         races_since: races watched.
@@ -64,6 +65,7 @@ class RetrainDecision:
     decided_at: datetime
     retrain: bool
     reasons: tuple[str, ...]
+    causes: tuple[str, ...]
     cusum: float | None
     cusum_threshold: float | None
     races_since: int
@@ -82,6 +84,7 @@ def decide_retraining(
     *,
     champion_data_end: date | None,
     last_trained: date | None,
+    last_result: date | None,
     readings: Mapping[str, CusumReading],
     drift: DriftReading | None,
 ) -> RetrainDecision:
@@ -91,6 +94,8 @@ def decide_retraining(
         decided_at: now, with a time zone.
         champion_data_end: last training day of the serving model; None when there is none.
         last_trained: last training day of the newest version, champion or challenger; None when there is none.
+        last_result: last day with results; None when there is none. A root that gets no more results learns nothing
+            new, however much time goes by.
         readings: CUSUM by channel, see `triggers.watch`.
         drift: latest drift report; None when there is none yet.
 
@@ -100,33 +105,36 @@ def decide_retraining(
     if decided_at.tzinfo is None:
         raise ValueError("decide_retraining: give the time with its zone; local times repeat when clocks go back")
     today = decided_at.date()
-    causes = [
-        f"CUSUM of the {channel}: alarm on {reading.alarm_date} after {reading.races_to_alarm} races "
+    causes = {
+        f"CUSUM of the {channel}": f"alarm on {reading.alarm_date} after {reading.races_to_alarm} races "
         f"({reading.path.max():.1f} over {reading.rule.threshold:.1f})"
         for channel, reading in readings.items()
         if reading.alarm
-    ]
+    }
     if drift is not None and drift.gone:
-        causes.append(f"drift: {len(drift.gone)} of {drift.columns} columns went missing ({_some(drift.gone)})")
+        causes["drift"] = f"{len(drift.gone)} of {drift.columns} columns went missing ({_some(drift.gone)})"
     elif drift is not None and drift.alarm:
-        causes.append(f"drift: {len(drift.drifted)} of {drift.columns} columns moved ({_some(drift.drifted)})")
+        causes["drift"] = f"{len(drift.drifted)} of {drift.columns} columns moved ({_some(drift.drifted)})"
     age = None if champion_data_end is None else (today - champion_data_end).days
     if age is not None and age >= CALENDAR_DAYS:
-        causes.append(f"calendar: the champion learned until {champion_data_end}, {age} days ago")
-    since_training = None if last_trained is None else (today - last_trained).days
+        causes["calendar"] = f"the champion learned until {champion_data_end}, {age} days ago"
+    reasons = [f"{name}: {words}" for name, words in causes.items()]
     retrain = bool(causes) or last_trained is None
     if last_trained is None:
-        causes.append("no model has been registered yet")
-    elif causes and since_training is not None and since_training < COOL_OFF_DAYS:
-        retrain = False
-        causes.append(f"held back: a version learned until {last_trained}, {since_training} days ago, and is on trial")
+        reasons.append("no model has been registered yet")
+    elif causes:
+        days_since = max(0, (min(today, last_result or last_trained) - last_trained).days)
+        if days_since < COOL_OFF_DAYS:
+            retrain = False
+            reasons.append(f"held back: a version learned until {last_trained}, {days_since} days of results ago")
     nearest = max(
         readings.values(), key=lambda reading: reading.path.max(initial=0.0) / reading.rule.threshold, default=None
     )
     return RetrainDecision(
         decided_at,
         retrain,
-        tuple(causes) or ("no cause: CUSUM below its threshold, no drift, young enough",),
+        tuple(reasons) or ("no cause: CUSUM below its threshold, no drift, young enough",),
+        tuple(causes),
         None if nearest is None else float(nearest.value),
         None if nearest is None else nearest.rule.threshold,
         max((reading.races for reading in readings.values()), default=0),

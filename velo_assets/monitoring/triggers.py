@@ -344,8 +344,10 @@ def beyond_usual(table: pl.DataFrame, reference: pl.DataFrame, start: date, end:
     """Quieten columns that moved no more than they moved between the reference's own years.
 
     Resampled days know nothing of what a whole year has in common (rules, weather, the horses in training), so the
-    threshold of `drift.drift_table` is passed by quiet years too. Each year of the reference, same season, is compared
-    with the others; a column has moved when its PSI is `USUAL_TIMES` the largest of these.
+    thresholds of `drift.drift_table` are passed by quiet years too. Each year of the reference, same season, is
+    compared with the others; a column has moved when its PSI, or the change of its missing share, is `USUAL_TIMES` the
+    largest of these. A missing share that rose by `GONE` is never quietened: young data lack values for want of
+    history, and would hide a source that breaks off.
 
     Args:
         table: from `drift.drift_table`, made against `same_season(reference, start, end)`.
@@ -354,19 +356,36 @@ def beyond_usual(table: pl.DataFrame, reference: pl.DataFrame, start: date, end:
         end: last day.
 
     Returns:
-        The table with `psi_usual` (null with less than two years to compare) and its verdicts revised; missingness
-        verdicts stay.
+        The table with `psi_usual` and `missing_usual` (null with less than two years to compare) and its verdicts
+        revised.
     """
     season = same_season(reference, start, end)
     years = season["race_date"].dt.year().to_numpy()
-    usual = []
+    usual: list[float | None] = []
+    missing: list[float | None] = []
     for name in table["column"]:
         values = season[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         usual.append(_largest_between_years(values, years))
-    unusual = pl.col("psi_usual").is_null() | (pl.col("psi") > USUAL_TIMES * pl.col("psi_usual"))
-    return table.with_columns(pl.Series("psi_usual", usual, dtype=pl.Float64)).with_columns(
-        verdict=pl.when((pl.col("verdict") == "drift") & ~unusual).then(pl.lit("quiet")).otherwise(pl.col("verdict"))
+        missing.append(_missing_between_years(values, years))
+    table = table.with_columns(
+        pl.Series("psi_usual", usual, dtype=pl.Float64), pl.Series("missing_usual", missing, dtype=pl.Float64)
     )
+    rise = pl.col("missing_current") - pl.col("missing_reference")
+    unusual = pl.col("psi_usual").is_null() | (pl.col("psi") > USUAL_TIMES * pl.col("psi_usual"))
+    unusual_gaps = (
+        pl.col("missing_usual").is_null() | (rise.abs() > USUAL_TIMES * pl.col("missing_usual")) | (rise >= GONE)
+    )
+    quieted = ((pl.col("verdict") == "drift") & ~unusual) | ((pl.col("verdict") == "missingness") & ~unusual_gaps)
+    return table.with_columns(verdict=pl.when(quieted).then(pl.lit("quiet")).otherwise(pl.col("verdict")))
+
+
+def _missing_between_years(values: FloatArray, years: NDArray[np.integer[Any]]) -> float | None:
+    """Largest difference of a year's missing share from that of the other years; None without two years."""
+    gone = ~np.isfinite(values)
+    whole = [year for year in np.unique(years) if (years == year).sum() >= LEAST_ROWS_OF_A_YEAR]
+    if len(whole) < 2:
+        return None
+    return max(abs(float(gone[years == year].mean()) - float(gone[years != year].mean())) for year in whole)
 
 
 def _largest_between_years(values: FloatArray, years: NDArray[np.integer[Any]]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -31,3 +32,13 @@ class RegistryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def registry(self) -> ModelRegistry:
         """The registry of the data root."""
         return registry_of(DataRoot.from_environment(), self.lock_timeout_seconds)
+
+    def training_window(self, name: str) -> tuple[date, date] | None:
+        """First and last training day of the version that predicts; None before there is any."""
+        registry = self.registry()
+        if not registry.exists():
+            return None
+        model = registry.champion(name) or registry.challenger(name)
+        if model is None:
+            return None
+        return date.fromisoformat(model.metadata["data_start"]), date.fromisoformat(model.metadata["data_end"])

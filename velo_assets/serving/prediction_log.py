@@ -134,7 +134,8 @@ def served_predictions(
 
     Returns:
         race_date, race_key, runner_key, fold (year), model_name, model_version, is_champion, model_probability,
-        fundamental_probability, basis, market_probability: what `monitoring.evaluation.evaluate_races` reads.
+        fundamental_probability, basis, odds_taken (price known when predicting), closing_odds, sqpe_above, tie_above,
+        nds_above, market_probability: what `monitoring.evaluation.evaluate_races` reads.
     """
     if not table_exists(connection, "serving/predictions"):
         return pl.DataFrame()
@@ -165,7 +166,8 @@ def served_predictions(
             joined.model_name, joined.model_version, joined.is_champion,
             joined.fair_probability / joined.fair_total as model_probability,
             joined.fundamental_probability / joined.fundamental_total as fundamental_probability,
-            joined.basis, market.probability as market_probability
+            joined.basis, joined.market_odds as odds_taken, market.decimal_odds as closing_odds,
+            joined.sqpe_above, joined.tie_above, joined.nds_above, market.probability as market_probability
         from joined
         left join market.probabilities as market
             on market.runner_key = joined.runner_key and market.price_kind = $price_kind

@@ -5,7 +5,7 @@ from datetime import date
 import polars as pl
 import pytest
 
-from velo_assets.monitoring.evaluation import evaluate_days, evaluate_races
+from velo_assets.monitoring.evaluation import evaluate_days, evaluate_races, module_verdicts
 
 DAY = date(2023, 5, 1)
 
@@ -69,3 +69,40 @@ def test_days_sum_races_and_money() -> None:
     assert (day["races"], day["favourites_won"], day["bets"], day["staked"]) == (2, 1, 2, 4.0)
     assert day["roi"] == pytest.approx(-0.25)
     assert evaluate_days(races, bets.clear())["roi"].to_list() == [None]
+
+
+def test_modules_and_closing_line_of_a_race_worked_by_hand() -> None:
+    told = predictions().with_columns(
+        odds_taken=pl.Series([2.2, 5.0, 4.0, None, None, None, None], dtype=pl.Float64),
+        closing_odds=pl.Series([2.0, 4.0, 4.0, 1.25, 20.0, 20.0, 10.0]),
+        sqpe_above=pl.Series([True, True, False, False, True, True, False]),
+        tie_above=pl.Series([False, True, False, None, None, None, None], dtype=pl.Boolean),
+    )
+    first, second = evaluate_races(told, results()).to_dicts()
+    # Expectations at the odds taken: 1.32, 1.5, .4; the second was taken at 5 and closed at 4.
+    assert first["closing_line_value"] == pytest.approx(0.25)
+    assert second["closing_line_value"] is None
+    assert (first["sqpe_right"], first["sqpe_right_expected"]) == (True, pytest.approx(0.75))
+    assert (first["tie_right"], first["tie_right_expected"]) == (False, pytest.approx(0.25))
+    # Both dead-heaters were above the market, which gave them .05 each.
+    assert (second["sqpe_right"], second["sqpe_right_expected"]) == (True, pytest.approx(0.10))
+    assert (second["tie_right"], second["nds_right"]) == (None, None)
+    table = module_verdicts(evaluate_races(told, results()))
+    sqpe = table.filter(module="sqpe").row(0, named=True)
+    assert (sqpe["races"], sqpe["right"], sqpe["expected"]) == (2, 2, pytest.approx(0.85))
+    assert sqpe["z"] == pytest.approx((2 - 0.85) / (0.75 * 0.25 + 0.1 * 0.9) ** 0.5)
+    assert table["module"].to_list() == ["sqpe", "tie"]
+
+
+def test_two_versions_of_one_race_are_judged_apart() -> None:
+    both = pl.concat(
+        predictions().with_columns(pl.lit("served").alias("source"), pl.lit(model).alias("model"))
+        for model in ("velo 1", "velo 2")
+    )
+    races = evaluate_races(both, results())
+    assert races.height == 4
+    assert races.filter(model="velo 1").drop("model").equals(races.filter(model="velo 2").drop("model"))
+    bets = pl.DataFrame(
+        schema={"race_date": pl.Date, "strategy_id": pl.String, "stake": pl.Float64, "profit": pl.Float64}
+    )
+    assert evaluate_days(races, bets)["model"].to_list() == ["velo 1", "velo 2"]

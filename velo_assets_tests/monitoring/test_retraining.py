@@ -18,6 +18,7 @@ def decision(**changed: Any) -> RetrainDecision:
     arguments: dict[str, Any] = {
         "champion_data_end": date(2024, 1, 1),
         "last_trained": date(2024, 1, 1),
+        "last_result": date(2024, 5, 31),
         "readings": {"recipe": QUIET},
         "drift": DriftReading(150, (), 3),
     }
@@ -54,8 +55,17 @@ def test_a_recent_challenger_holds_the_next_training_back() -> None:
     assert "held back" in held.reasons[-1]
 
 
+def test_a_root_without_new_results_is_not_trained_again_and_again() -> None:
+    stale = decision(
+        champion_data_end=date(2022, 12, 31), last_trained=date(2022, 12, 31), last_result=date(2022, 12, 31)
+    )
+    assert stale.causes == ("calendar",)
+    assert not stale.retrain
+    assert "held back" in stale.reasons[-1]
+
+
 def test_without_any_model_training_starts() -> None:
-    first = decision(champion_data_end=None, last_trained=None, readings={}, drift=None)
+    first = decision(champion_data_end=None, last_trained=None, last_result=None, readings={}, drift=None)
     assert first.retrain
     assert first.cusum is None
     assert first.days_since_training is None
@@ -68,14 +78,12 @@ def test_the_row_has_the_columns_of_the_table() -> None:
 
 
 def test_local_time_without_zone_is_refused_and_both_strokes_of_two_differ() -> None:
+    nothing: dict[str, Any] = {
+        "champion_data_end": None, "last_trained": None, "last_result": None, "readings": {}, "drift": None,
+    }  # fmt: skip
     with pytest.raises(ValueError, match="zone"):
-        decide_retraining(
-            datetime(2024, 10, 27, 1, 30), champion_data_end=None, last_trained=None, readings={}, drift=None
-        )
+        decide_retraining(datetime(2024, 10, 27, 1, 30), **nothing)
     london = ZoneInfo("Europe/London")
     strokes = [datetime(2024, 10, 27, 1, 30, tzinfo=london, fold=fold) for fold in (0, 1)]
-    rows = [
-        decide_retraining(stroke, champion_data_end=None, last_trained=None, readings={}, drift=None).to_frame()
-        for stroke in strokes
-    ]
+    rows = [decide_retraining(stroke, **nothing).to_frame() for stroke in strokes]
     assert (rows[1]["decided_at"] - rows[0]["decided_at"])[0].total_seconds() == 3600

@@ -1,12 +1,14 @@
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 
+from velo_assets.monitoring.drift import drift_table
 from velo_assets.monitoring.triggers import (
     CusumRule,
     DayGaps,
+    beyond_usual,
     calibrate_cusum,
     read_drift,
     run_cusum,
@@ -122,3 +124,39 @@ def test_one_column_that_goes_missing_is_a_cause() -> None:
     reading = read_drift(table)
     assert reading.gone == ("rating",)
     assert reading.alarm
+
+
+def years_of(means: list[float], missing: list[float], first_year: int = 2020) -> pl.DataFrame:
+    """A year of 100 days with 10 runners each per mean; so large a share of the values is missing."""
+    frames = []
+    for offset, (mean, gone) in enumerate(zip(means, missing, strict=True)):
+        rng = np.random.default_rng(offset + 1)
+        values = rng.normal(mean, 1.0, 1000)
+        values[: int(1000 * gone)] = np.nan
+        rng.shuffle(values)
+        days = [date(first_year + offset, 1, 1) + timedelta(days=3 * (row // 10)) for row in range(1000)]
+        frames.append(pl.DataFrame({"race_date": days, "value": values}))
+    return pl.concat(frames).with_columns(pl.col("value").fill_nan(None))
+
+
+@pytest.mark.parametrize(
+    ("means", "missing", "verdict"),
+    [
+        # Years that always differ by as much say nothing when they do so again.
+        ([0.0, 0.6, 0.0, 0.6, 0.0, 0.6], [0.0] * 6, "quiet"),
+        ([0.0, 0.05, 0.0, 0.05, 0.0, 0.9], [0.0] * 6, "drift"),
+        # Young data lack values for want of history: the share falls from year to year.
+        ([0.0] * 6, [0.9, 0.5, 0.3, 0.2, 0.15, 0.1], "quiet"),
+        ([0.0] * 6, [0.02, 0.03, 0.02, 0.03, 0.02, 0.15], "missingness"),
+        # A source that breaks off is told whatever the first years were like.
+        ([0.0] * 6, [0.9, 0.5, 0.3, 0.2, 0.15, 1.0], "missingness"),
+    ],
+)
+def test_a_column_has_moved_when_it_moves_more_than_its_own_years_did(
+    means: list[float], missing: list[float], verdict: str
+) -> None:
+    rows = years_of(means, missing)
+    reference, current = (rows.filter(pl.col("race_date").dt.year().is_in([2025]) == now) for now in (False, True))
+    start, end = date(2025, 1, 1), date(2025, 12, 31)
+    table = beyond_usual(drift_table(reference, current, {"all": ["value"]}), reference, start, end)
+    assert table["verdict"].to_list() == [verdict]

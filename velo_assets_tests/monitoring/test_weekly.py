@@ -36,7 +36,7 @@ def fill(connection: duckdb.DuckDBPyConnection) -> None:
             (runner = 0)::integer as won, (runner = 0)::double as win_share, runner + 1 as position
         from core.races, range(2) as runners(runner);
         create table market.probabilities as
-        select runner_key, 'sp' as price_kind, 0.5 as probability from core.results;
+        select runner_key, 'sp' as price_kind, 2.0 as decimal_odds, 0.5 as probability from core.results;
         create table core.prices as select race_key, race_date, true as book_complete from core.results;
         create table backtest.bets as select
             'blend_all' as strategy_id, race_date, 1.0 as stake, if(won = 1, 1.0, -1.0) as profit,
@@ -85,7 +85,12 @@ def test_an_empty_warehouse_and_a_week_without_racing_have_a_report(
 def test_a_week_of_racing_is_told_with_intervals(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     fill(connection)
     decision = decide_retraining(
-        datetime(2024, 3, 10, 2, tzinfo=UTC), champion_data_end=None, last_trained=None, readings={}, drift=None
+        datetime(2024, 3, 10, 2, tzinfo=UTC),
+        champion_data_end=None,
+        last_trained=None,
+        last_result=None,
+        readings={},
+        drift=None,
     )
     replace_table(connection, "monitoring/retrain_decision", decision.to_frame())
     report = write(connection, tmp_path)

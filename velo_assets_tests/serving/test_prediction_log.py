@@ -36,6 +36,7 @@ def results_arrive(world: duckdb.DuckDBPyConnection, where: str = "true") -> Non
     )
     market = prices.select(
         "runner_key",
+        "decimal_odds",
         pl.lit("sp").alias("price_kind"),
         (pl.col("q") / pl.col("q").sum().over("race_key")).alias("probability"),
     )

@@ -1,0 +1,178 @@
+"""Telling someone: failed runs and alarms, in Dagster's own contexts, over a real line to this machine."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+from velo_assets.automation.alarms import DECISION, RECIPE, WEEKLY, NobodyWasToldError, tell_alarms, tell_failures
+from velo_assets.definitions import defs
+from velo_assets.resources.notifier import NotifierResource
+
+VARIABLES = (
+    "VELO_NOTIFY_LOG", "VELO_SMTP_HOST", "VELO_SMTP_PORT", "VELO_SMTP_USER", "VELO_SMTP_PASSWORD",
+    "VELO_SMTP_ENCRYPTION", "VELO_MAIL_FROM", "VELO_MAIL_TO", "VELO_WEBHOOK_URL",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, object]]]:
+    """What arrives at a web server of this machine, whose address is in the environment as in production."""
+    received: list[dict[str, object]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("VELO_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/hush")
+        yield received
+        server.shutdown()
+        thread.join()
+
+
+def look(
+    instance: dg.DagsterInstance, cursor: str | None = None, notifier: NotifierResource | None = None
+) -> SensorExecutionData:
+    context = dg.build_sensor_context(
+        instance=instance,
+        cursor=cursor,
+        repository_def=defs.get_repository_def(),
+        resources={"notifier": notifier or NotifierResource()},
+    )
+    return tell_alarms.evaluate_tick(context)
+
+
+def report(instance: dg.DagsterInstance, key: dg.AssetKey, **metadata: object) -> None:
+    @dg.asset(key=key)
+    def written() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata=metadata)
+
+    assert dg.materialize([written], instance=instance).success
+
+
+def decide(instance: dg.DagsterInstance, *causes: str, retrain: bool = False) -> None:
+    reasons = [f"{cause}: alarm on 2024-05-30" for cause in causes] or ["no cause"]
+    report(instance, DECISION, causes=list(causes), reasons=reasons, retrain=retrain)
+
+
+def test_a_standing_alarm_is_told_once_and_its_end_too(
+    instance: dg.DagsterInstance, webhook: list[dict[str, object]]
+) -> None:
+    cursor = look(instance).cursor
+    decide(instance)
+    cursor = look(instance, cursor).cursor
+    assert webhook == []
+    for _ in range(2):
+        decide(instance, "CUSUM of the recipe", retrain=True)
+        cursor = look(instance, cursor).cursor
+    assert [message["title"] for message in webhook] == ["VELO: alarm, CUSUM of the recipe"]
+    assert webhook[0]["urgent"] is True
+    assert "A challenger is to be trained." in str(webhook[0]["text"])
+    decide(instance, "CUSUM of the recipe", "drift")
+    cursor = look(instance, cursor).cursor
+    decide(instance)
+    look(instance, cursor)
+    assert [message["title"] for message in webhook[1:]] == [
+        "VELO: alarm, drift",
+        "VELO: quiet again, CUSUM of the recipe, drift",
+    ]
+
+
+def test_a_judged_challenger_and_the_week_are_told_but_not_what_was_there_before(
+    instance: dg.DagsterInstance, webhook: list[dict[str, object]]
+) -> None:
+    report(instance, RECIPE, trained=True, version=1, promoted=False, gate="no gain")
+    cursor = look(instance).cursor
+    assert webhook == []
+    report(instance, RECIPE, trained=False, versions=1)
+    report(instance, WEEKLY, headline="40 of 40 races predicted.", page=dg.MetadataValue.path("weekly.html"))
+    cursor = look(instance, cursor).cursor
+    report(instance, RECIPE, trained=True, version=2, promoted=True, gate="lower bound above 0")
+    look(instance, cursor)
+    assert [message["title"] for message in webhook] == [
+        "VELO: the week",
+        "VELO: version 2 promoted, it is champion now",
+    ]
+
+
+def test_without_a_channel_nothing_is_said_and_the_tick_says_so(instance: dg.DagsterInstance) -> None:
+    decide(instance, "drift")
+    tick = look(instance)
+    assert tick.skip_message == "Not told, as no channel is configured: VELO: alarm, drift."
+
+
+def test_when_nobody_could_be_told_the_tick_fails_and_the_alarm_waits(instance: dg.DagsterInstance) -> None:
+    decide(instance, "drift")
+    closed = NotifierResource(webhook_url="http://127.0.0.1:9/hush")
+    with pytest.raises(NobodyWasToldError, match="alarm, drift") as failure:
+        look(instance, notifier=closed)
+    assert "hush" not in str(failure.value)
+
+
+def test_a_failed_run_is_told_with_its_step_and_error(
+    instance: dg.DagsterInstance, webhook: list[dict[str, object]]
+) -> None:
+    @dg.op
+    def landing() -> None:
+        raise ValueError("the file is cut short")
+
+    @dg.job
+    def nightly() -> None:
+        landing()
+
+    run = nightly.execute_in_process(instance=instance, raise_on_error=False)
+    event = next(event for event in run.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE)
+    context = dg.build_run_status_sensor_context(
+        sensor_name="tell_failures",
+        dagster_instance=instance,
+        dagster_run=run.dagster_run,
+        dagster_event=event,
+        resources={"notifier": NotifierResource()},
+    ).for_run_failure()
+    tell_failures(context)
+    (message,) = webhook
+    assert message["title"] == "VELO: run nightly failed"
+    assert "landing: ValueError: the file is cut short" in str(message["text"])
+    assert run.run_id in str(message["text"])
+
+
+def test_configured_by_half_is_refused_and_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert NotifierResource().notifier().channels == ()
+    monkeypatch.setenv("VELO_SMTP_HOST", "mail.example.org")
+    monkeypatch.setenv("VELO_SMTP_PASSWORD", "hush")
+    with pytest.raises(ValueError, match="sender or recipient"):
+        NotifierResource().notifier()
+    monkeypatch.setenv("VELO_MAIL_FROM", "velo@example.org")
+    monkeypatch.setenv("VELO_MAIL_TO", "a@example.org,b@example.org")
+    monkeypatch.setenv("VELO_SMTP_USER", "velo")
+    (mail,) = NotifierResource().notifier().channels
+    assert mail.port == 587  # type: ignore[attr-defined]
+    assert mail.password == "hush"  # type: ignore[attr-defined]
+    assert "hush" not in repr(mail) + repr(NotifierResource(smtp_password="hush", webhook_url="https://x/hush"))
+    monkeypatch.setenv("VELO_SMTP_PORT", "smtp")
+    with pytest.raises(ValueError, match="VELO_SMTP_PORT"):
+        NotifierResource().notifier()
