@@ -12,11 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from velo_assets.settings import DataRoot, SimulatedDefault
+
+if TYPE_CHECKING:
+    from velo_assets.automation.runner import Outcome
 
 app = typer.Typer(
     help="VELO: racing results to features, models, backtests and reports.",
@@ -78,9 +81,10 @@ def land(
         from velo_assets.automation.runner import Outcome, execute
         from velo_assets.definitions import defs
 
+        outcome = Outcome()
         with velo_instance(root) as instance:
-            execute(defs, instance, "land", Outcome())
-        _tell_landing(root)
+            execute(defs, instance, "land", outcome)
+        _tell_landing(root, outcome)
 
 
 @app.command()
@@ -317,7 +321,7 @@ def _run_chain(root: DataRoot, *, to: str, years: tuple[int, int] | None) -> Non
     began = time.perf_counter()
     with _plain_errors(), velo_instance(root) as instance:
         outcome = run_chain(defs, instance, root, to_layer=to, years=years, say=typer.echo)
-    _tell_landing(root)
+    _tell_landing(root, outcome)
     for layer, seconds in outcome.seconds.items():
         typer.echo(f"  {layer:<12}{seconds:7.1f} s")
     typer.echo(f"Done in {time.perf_counter() - began:.1f} s; {len(outcome.built)} assets materialized.")
@@ -326,7 +330,7 @@ def _run_chain(root: DataRoot, *, to: str, years: tuple[int, int] | None) -> Non
     typer.echo("See it all: make dev, then http://127.0.0.1:3000")
 
 
-def _tell_landing(root: DataRoot) -> None:
+def _tell_landing(root: DataRoot, outcome: Outcome) -> None:
     from velo_assets.warehouse.connection import Warehouse
     from velo_assets.warehouse.query import row_of
 
@@ -337,7 +341,9 @@ def _tell_landing(root: DataRoot) -> None:
             "where status = 'live'",
         )
         refused = connection.execute("select file, error from landing.manifest where status = 'refused'").fetchall()
-    typer.echo(f"Landed: {files} files, {rows:,} rows, {rejected:,} rows rejected (landing.rejects says why).")
+    new = f"{outcome.files_landed} new, {outcome.rows_landed:,} rows" if outcome.files_landed else "nothing new"
+    why = " (landing.rejects says why)" if rejected else ""
+    typer.echo(f"Landed: {new}; {files} files hold {rows:,} rows, {rejected:,} rejected{why}.")
     for file, error in refused:
         typer.echo(f"  refused {file}: {error}", err=True)
 

@@ -46,12 +46,16 @@ class Outcome:
         built: assets built, in order.
         years: years refreshed, first and last.
         run_ids: Dagster runs, to be found in the UI.
+        files_landed: input files that were new or had changed.
+        rows_landed: rows of these.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     built: list[str] = field(default_factory=list)
     years: tuple[int, int] | None = None
     run_ids: list[str] = field(default_factory=list)
+    files_landed: int = 0
+    rows_landed: int = 0
 
 
 class RunFailed(RuntimeError):
@@ -198,6 +202,10 @@ def execute(
             name = event.asset_key.to_user_string()
             if name not in outcome.built:
                 outcome.built.append(name)
+            if name.startswith("landing/"):
+                metadata = event.step_materialization_data.materialization.metadata
+                outcome.files_landed += int(metadata["files_landed"].value)  # type: ignore[arg-type]
+                outcome.rows_landed += int(metadata["rows_landed"].value)  # type: ignore[arg-type]
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             error = event.step_failure_data.error
             cause = error.cause if error and error.cause else error

@@ -8,10 +8,13 @@ from velo_assets.automation.jobs import nightly, weekly
 from velo_assets.partitions import range_tags
 from velo_assets.settings import TIMEZONE
 
+NIGHTLY_HOUR = 2
+"""Results and cards are complete by then, and nobody waits for the warehouse."""
+
 
 @dg.schedule(
     job=nightly,
-    cron_schedule="0 2 * * *",
+    cron_schedule=f"0 {NIGHTLY_HOUR} * * *",
     execution_timezone=TIMEZONE,
     description="Every night at 02:00: land what has come, refresh, evaluate, decide, price today's cards.",
 )

@@ -5,16 +5,24 @@ Belongs here: reading records and wording them. Does not belong here: judging he
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorStatus
 
-from velo_assets.settings import LAYERS, DataRoot
+from velo_assets.automation.schedules import NIGHTLY_HOUR, nightly_schedule
+from velo_assets.monitoring.retraining import COOL_OFF_DAYS
+from velo_assets.monitoring.triggers import CALENDAR_DAYS
+from velo_assets.settings import LAYERS, TIMEZONE, DataRoot
 from velo_assets.warehouse.build import table_exists
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.query import row_of
 
 RUNS_SHOWN = 5
+
+REASON_SHOWN = 150
+"""Characters of a gate's reason: one line and a bit; the tear sheet has the rest."""
 
 
 def status_text(root: DataRoot, instance: dg.DagsterInstance) -> str:
@@ -32,6 +40,7 @@ def status_text(root: DataRoot, instance: dg.DagsterInstance) -> str:
     else:
         lines += _warehouse_lines(root)
         lines += _model_lines(root)
+    lines += _automation_lines(instance)
     lines += _run_lines(instance)
     return "\n".join(lines)
 
@@ -76,8 +85,10 @@ def _warehouse_lines(root: DataRoot) -> list[str]:
                 "select decided_at, retrain, reason from monitoring.retrain_decision order by decided_at desc limit 1"
             ).fetchall()
             for decided_at, retrain, reason in decisions:
-                word = "retrain" if retrain else "keep the champion"
-                lines.append(f"Retraining  {decided_at:%Y-%m-%d}: {word}; {reason}")
+                quiet = not retrain and reason.startswith("no cause")
+                lines.append(f"Alarms      {'none' if quiet else reason}")
+                word = "train a challenger" if retrain else "no training"
+                lines.append(f"Retraining  decided {decided_at:%Y-%m-%d %H:%M}: {word}")
     return lines
 
 
@@ -87,7 +98,7 @@ def _model_lines(root: DataRoot) -> list[str]:
     registry = registry_of(root)
     if not registry.exists():
         return ["Champion    none yet"]
-    lines = []
+    lines, ends = [], []
     for title, model in (
         ("Champion", registry.champion(CHAMPION_NAME)),
         ("Challenger", registry.challenger(CHAMPION_NAME)),
@@ -95,12 +106,43 @@ def _model_lines(root: DataRoot) -> list[str]:
         if model is None:
             lines.append(f"{title:<12}none")
             continue
+        ends.append(date.fromisoformat(model.metadata["data_end"]))
+        learned = f"{model.label}, learned until {model.metadata['data_end']}"
         if model.decision is None:
-            verdict = "not yet judged"
-        else:
-            verdict = "passed the gate" if model.decision["promoted"] else "refused by the gate"
-        lines.append(f"{title:<12}{model.label}, {verdict}")
+            lines.append(f"{title:<12}{learned}, not yet judged")
+            continue
+        verdict = "passed the gate" if model.decision["promoted"] else "refused by the gate"
+        reason = str(model.decision["summary"]).removeprefix("refused: ")
+        shown = reason if len(reason) <= REASON_SHOWN else reason[:REASON_SHOWN].rsplit(" ", 1)[0] + " ..."
+        lines += [f"{title:<12}{learned}, {verdict}", f"            {shown}"]
+    if ends:
+        # The champion is listed first; without one the challenger predicts and grows old.
+        old, again = ends[0] + timedelta(days=CALENDAR_DAYS), max(ends) + timedelta(days=COOL_OFF_DAYS)
+        lines.append(
+            f"Next        an alarm can start a training once results reach {again}, the calendar {max(old, again)}"
+        )
     return lines
+
+
+def _automation_lines(instance: dg.DagsterInstance) -> list[str]:
+    """What is turned on in the UI, and when the next nightly decides on retraining."""
+    on = {
+        state.instigator_name: state
+        for state in instance.all_instigator_state()
+        if state.status in (InstigatorStatus.RUNNING, InstigatorStatus.DECLARED_IN_CODE)
+    }
+    if nightly_schedule.name not in on:
+        nightly = "nightly off (`velo nightly` does it now; turn it on in the UI under Automation)"
+    else:
+        nightly = f"nightly and its retrain check next at {_next_night(datetime.now(UTC)):%Y-%m-%d %H:%M} {TIMEZONE}"
+    others = sorted(set(on) - {nightly_schedule.name})
+    return [f"Automation  {nightly}; on: {', '.join(others) or 'nothing else'}"]
+
+
+def _next_night(now: datetime) -> datetime:
+    local = now.astimezone(ZoneInfo(TIMEZONE))
+    tonight = local.replace(hour=NIGHTLY_HOUR, minute=0, second=0, microsecond=0)
+    return tonight if local < tonight else tonight + timedelta(days=1)
 
 
 def _run_lines(instance: dg.DagsterInstance) -> list[str]:

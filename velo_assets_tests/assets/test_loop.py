@@ -1,0 +1,148 @@
+"""The loop through Dagster: a card lands and is priced, changes and is priced again, results land and are judged.
+
+With what goes wrong in practice: a race abandoned, a race never predicted, a withdrawn horse, and every step run twice.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from velo_assets.automation.instance import velo_instance
+from velo_assets.automation.runner import Outcome, execute
+from velo_assets.definitions import defs
+from velo_assets.settings import DataRoot
+from velo_assets.simulation.cards import racecard_from_results
+from velo_assets.simulation.marker import MARKER_NAME
+from velo_assets.warehouse.connection import Warehouse
+from velo_assets_tests.conftest import BuiltWorld
+
+UP_TO_MARKET = ("core", "features", "market")
+
+
+@pytest.fixture(scope="module")
+def root(built_world: BuiltWorld, tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
+    """A copy of the built world. Its marker is gone: files are about to arrive that the simulator never wrote."""
+    path = tmp_path_factory.mktemp("loop") / "data"
+    shutil.copytree(built_world.root.path, path, ignore=shutil.ignore_patterns("dagster"))
+    (path / "raceform" / MARKER_NAME).unlink()
+    return DataRoot(path)
+
+
+@pytest.fixture
+def instance(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    monkeypatch.setenv("VELO_DATA", str(root.path))
+    monkeypatch.setenv("VELO_DAGSTER_STORAGE", str(root.path / "dagster"))
+    with velo_instance(root) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def raced(root: DataRoot) -> pl.DataFrame:
+    """Four races of the last day, moved to two days later: they are still to come."""
+    rows = pl.read_csv(sorted(root.raceform.glob("*.csv"))[-1], infer_schema=False).with_columns(pl.all().fill_null(""))
+    last = rows.filter(pl.col("date") == rows["date"].max())
+    races = last.select("course", "off").unique(maintain_order=True).head(4)
+    day = date.fromisoformat(last["date"][0]) + timedelta(days=2)
+    return last.join(races, on=["course", "off"], how="semi").with_columns(
+        pl.lit(day.isoformat()).alias("date"), (pl.col("race_id").cast(pl.Int64) + 500_000).cast(pl.String)
+    )
+
+
+def nights_work(instance: dg.DagsterInstance, day: date, *more: str) -> None:
+    """Land, rebuild what the card touches, then what is asked for."""
+    names = [spec.key.to_user_string() for asset in defs.assets for spec in asset.specs]
+    built = [name for name in names if name.split("/")[0] in UP_TO_MARKET]
+    execute(defs, instance, "land", Outcome())
+    execute(
+        defs, instance, "refresh", Outcome(), assets=[*built, *more], years=(day.year, (day + timedelta(days=1)).year)
+    )
+
+
+def ask(root: DataRoot, sql: str) -> list[tuple[Any, ...]]:
+    with Warehouse(root.warehouse).connect("test") as connection:
+        return connection.execute(sql).fetchall()
+
+
+def write_card(root: DataRoot, rows: pl.DataFrame, day: date, change: bool = False) -> None:
+    cards = racecard_from_results(rows, day)
+    if change:
+        race = next(race for courses in cards.values() for times in courses.values() for race in times.values())
+        race["runners"][0]["non_runner"] = True
+        race["runners"][1]["jockey"] = "A Substitute"
+    root.racecards.mkdir(exist_ok=True)
+    (root.racecards / "card.json").write_text(json.dumps(cards), encoding="utf-8")
+
+
+def test_a_card_its_change_its_results_and_what_never_ran(
+    root: DataRoot, instance: dg.DagsterInstance, raced: pl.DataFrame
+) -> None:
+    day = date.fromisoformat(raced["date"][0])
+    races = raced.select("course", "off").unique(maintain_order=True).rows()
+    carded = raced.filter(~((pl.col("course") == races[3][0]) & (pl.col("off") == races[3][1])))
+
+    # The card lands: three races are priced, once, however often the night is run.
+    write_card(root, carded, day)
+    for _ in range(2):
+        nights_work(instance, day, "serving/predictions", "serving/cards")
+    priced = "select count(distinct race_key), count(*), count(distinct request_id) from serving.predictions"
+    assert ask(root, priced) == [(3, carded.height, 3)]
+    page = root.reports / "cards" / f"{day}.html"
+    assert "3 races" in page.read_text(encoding="utf-8")
+
+    # One race changes: it is priced again beside the first time, the others are not.
+    write_card(root, carded, day, change=True)
+    nights_work(instance, day, "serving/predictions", "serving/cards")
+    changed = ask(
+        root,
+        "select race_key, count(distinct card_version) from serving.predictions group by 1 order by 2 desc, 1",
+    )
+    assert [versions for _, versions in changed] == [2, 1, 1]
+    assert "non-runner" in page.read_text(encoding="utf-8")
+
+    # Results of the first race without the withdrawn horse, of the second, and of one that no card announced; the third
+    # was abandoned, and racing went on the day after.
+    (withdrawn,) = ask(
+        root,
+        "select horse from landing.racecards where non_runner group by 1",
+    )[0]
+    abandoned = races[2]
+    results = raced.filter(
+        (pl.col("horse") != withdrawn) & ~((pl.col("course") == abandoned[0]) & (pl.col("off") == abandoned[1]))
+    )
+    next_day = results.filter((pl.col("course") == races[1][0]) & (pl.col("off") == races[1][1])).with_columns(
+        pl.lit((day + timedelta(days=1)).isoformat()).alias("date"),
+        (pl.col("race_id").cast(pl.Int64) + 500_000).cast(pl.String),
+    )
+    pl.concat([results, next_day]).write_csv(root.raceform / "new.csv")
+    for _ in range(2):
+        nights_work(instance, day, "serving/predictions", "serving/cards", "monitoring/post_race_evaluation")
+    assert ask(root, priced)[0][0] == 3
+    assert dict(ask(root, "select outcome, count(distinct race_id) from serving.prediction_outcomes group by 1")) == {
+        "settled": 2,
+        "non-runner": 1,
+        "no result": 1,
+    }
+    judged = ask(
+        root,
+        "select race_key, count(*) from monitoring.post_race_evaluation where source = 'served' group by 1",
+    )
+    # A race may end without a winner in the data (void); none of the three is counted twice or out of nothing.
+    settled = {row[0] for row in ask(root, "select race_key from core.results group by 1 having sum(win_share) > 0.99")}
+    predicted = {row[0] for row in ask(root, "select distinct race_key from serving.predictions")}
+    assert {key for key, _ in judged} == predicted & settled
+    assert {count for _, count in judged} == {1}
+    assert ask(root, "select count(*) from core.races where stage = 'card'") == [(1,)]
+    assert len(list(root.reports.glob("prediction_log/*.jsonl"))) == 1
+    lines = next(iter(root.reports.glob("prediction_log/*.jsonl"))).read_text(encoding="utf-8").splitlines()
+    assert len(lines) == ask(root, "select count(*) from serving.prediction_log")[0][0]
+
+
+def test_the_page_of_a_race_day_that_is_over_stays(root: DataRoot, raced: pl.DataFrame) -> None:
+    assert Path(root.reports / "cards" / f"{raced['date'][0]}.html").is_file()
