@@ -18,6 +18,7 @@ from velo_assets.automation.instance import PROCESS_TAG
 from velo_assets.automation.jobs import evaluate, land, refresh, train
 from velo_assets.partitions import range_tags
 from velo_assets.resources.data import DataRootResource
+from velo_assets.settings import FIRST_YEAR
 
 SETTLING_SECONDS = 5
 """A file touched more recently is still being copied; the next look takes it."""
@@ -57,11 +58,9 @@ def landed_years(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
             if record.storage_id <= seen:
                 continue
             latest = max(latest, record.storage_id)
-            # `velo run` refreshes what it landed itself.
             run = context.instance.get_run_by_id(record.run_id)
-            if run is None or PROCESS_TAG not in run.tags:
-                years |= set(_metadata(record, "years_touched") or [])
-                last_year = max(last_year, _metadata(record, "last_year") or 0)
+            years |= set(_metadata(record, "years_touched") or []) - _refreshed_by(run)
+            last_year = max(last_year, _metadata(record, "last_year") or 0)
     if not years:
         return dg.SensorResult(
             skip_reason=dg.SkipReason("Nothing landed that a refresh would need."), cursor=str(latest)
@@ -89,8 +88,7 @@ def results_of_predicted_races(
     if predicted is None:
         yield dg.SkipReason("No race has been predicted yet.")
         return
-    year = (asset_event.dagster_event and asset_event.dagster_event.partition) or str(datetime.now(UTC).year)
-    yield dg.RunRequest(run_key=f"evaluate-{asset_event.run_id}", partition_key=year)
+    yield dg.RunRequest(run_key=f"evaluate-{asset_event.run_id}")
 
 
 @dg.sensor(
@@ -126,6 +124,18 @@ def _listing(folders: list[Path]) -> list[tuple[str, int, int]]:
             if now - stat.st_mtime >= SETTLING_SECONDS:
                 listing.append((str(path), stat.st_size, stat.st_mtime_ns))
     return listing
+
+
+def _refreshed_by(run: dg.DagsterRun | None) -> set[int]:
+    """Years that the run which landed files refreshes itself."""
+    if run is None:
+        return set()
+    if PROCESS_TAG in run.tags:
+        return set(range(FIRST_YEAR, datetime.now(UTC).year + 2))  # `velo run` refreshes whatever it landed.
+    first, last = (run.tags.get(name) for name in range_tags(0, 0))
+    if run.job_name != "nightly" or first is None or last is None:
+        return set()
+    return set(range(int(first), int(last) + 1))
 
 
 def _metadata(record: dg.EventLogRecord, name: str) -> Any:

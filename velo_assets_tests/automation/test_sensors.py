@@ -103,6 +103,46 @@ def test_a_decision_to_retrain_starts_training_once(instance: dg.DagsterInstance
     assert look(sensors.retrain_when_asked, instance, cursor=asked.cursor).run_requests == []
 
 
+def test_results_built_alone_are_evaluated_once_there_are_predictions(instance: dg.DagsterInstance) -> None:
+    key = dg.AssetKey(["core", "results"])
+    report(instance, key, {}, year=2023)
+    quiet = look(sensors.results_of_predicted_races, instance)
+    assert quiet.skip_message == "No race has been predicted yet."
+    report(instance, dg.AssetKey(["serving", "predictions"]), {})
+    report(instance, key, {}, year=2023)
+    asked = look(sensors.results_of_predicted_races, instance, cursor=quiet.cursor)
+    (request,) = asked.run_requests
+    # No table of the evaluation has partitions, and a run of it asked for a year would fail before its first step.
+    assert request.run_key is not None
+    assert request.partition_key is None
+    assert look(sensors.results_of_predicted_races, instance, cursor=asked.cursor).run_requests == []
+
+
+def test_the_nightly_lands_and_refreshes_in_one_run(instance: dg.DagsterInstance) -> None:
+    @dg.asset(key=RESULTS)
+    def landed() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata={"years_touched": [2022, 2023]})
+
+    nightly = dg.Definitions(assets=[landed], jobs=[dg.define_asset_job("nightly", [RESULTS])])
+    job = nightly.resolve_job_def("nightly")
+    assert job.execute_in_process(instance=instance, tags=range_tags(2022, 2023)).success
+    first = look(sensors.landed_years, instance)
+    assert first.run_requests == []
+    # Results of an older year came with the night's files: the nightly did not refresh that.
+    assert job.execute_in_process(instance=instance, tags=range_tags(2023, 2023)).success
+    second = look(sensors.landed_years, instance, cursor=first.cursor)
+    tags = second.run_requests[0].tags
+    assert (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]) == ("2022", "2022")
+
+
+@pytest.mark.parametrize("folder", sensors.INPUTS)
+def test_every_input_folder_is_watched(tmp_path: Path, instance: dg.DagsterInstance, folder: str) -> None:
+    drop(tmp_path / folder / "new.csv")
+    keys = [look(sensors.new_files, instance, tmp_path).run_requests[0].run_key for _ in range(2)]
+    # The same state of the folders asks under the same key: Dagster starts one run for it.
+    assert keys[0] == keys[1]
+
+
 @pytest.mark.parametrize(
     ("tick", "years"),
     [
@@ -126,6 +166,14 @@ def test_the_night_the_clocks_go_back_has_one_nightly_run() -> None:
         context = dg.build_schedule_context(scheduled_execution_time=tick, repository_def=defs.get_repository_def())
         keys.add(nightly_schedule.evaluate_tick(context).run_requests[0].run_key)
     assert len(keys) == 1
+
+
+def test_the_night_the_clocks_go_forward_has_its_nightly_run() -> None:
+    # 02:00 does not exist in London on 29 March 2026: the tick comes at 01:00 UTC, which is 02:00 summer time.
+    tick = datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
+    context = dg.build_schedule_context(scheduled_execution_time=tick, repository_def=defs.get_repository_def())
+    (request,) = nightly_schedule.evaluate_tick(context).run_requests
+    assert request.run_key == "nightly-2026-03-29"
 
 
 def test_process_tag_names_this_process() -> None:
