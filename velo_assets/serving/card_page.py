@@ -271,7 +271,7 @@ def _picture(rows: list[dict[str, Any]]) -> Markup:
             bias = row["draw_rail_bias"]
             if bias is not None:
                 size = min(abs(bias) * 120.0, 9.0)
-                kind, y = ("gain", height - 14 - size) if bias > 0 else ("loss", height - 14)
+                kind, y = ("gain", height - 20 - size) if bias > 0 else ("loss", height - 20)
                 parts.append(
                     Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="{}"/>').format(
                         x - step * 0.3, y, step * 0.6, size, kind
