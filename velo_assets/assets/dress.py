@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import duckdb
 
 from velo_assets.warehouse.build import Built, describe
 from velo_assets.warehouse.sql_table import Column
+
+if TYPE_CHECKING:
+    import duckdb
 
 Lineage = Mapping[str, Sequence[tuple[str, str]]]
 """Output column to the (`schema/table`, column) pairs it is made from."""
@@ -28,6 +30,30 @@ def asset_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(name.split("/"))
 
 
+def table_schema(columns: Sequence[tuple[str, str]], described: Mapping[str, Column] | None = None) -> dg.TableSchema:
+    """Columns as the UI lists them.
+
+    The one place that makes Dagster's columns: the first call of such a class keeps all names that its caller can see
+    for as long as the process lives, and an open connection among them made DuckDB complain of leaks at every exit.
+
+    Args:
+        columns: name and type.
+        described: descriptions and units by name, where there are any.
+    """
+    words = described or {}
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=name,
+                type=kind,
+                description=words[name].description if name in words else None,
+                tags={"unit": _tag(words[name].unit)} if name in words and words[name].unit else {},
+            )
+            for name, kind in columns
+        ]
+    )
+
+
 def table_metadata(
     built: Built, columns: Sequence[Column], lineage: Lineage | None = None, **extra: Any
 ) -> dict[str, Any]:
@@ -39,19 +65,9 @@ def table_metadata(
         lineage: sources of each column, where known.
         **extra: further entries, such as key numbers and pictures.
     """
-    described = {column.name: column for column in columns}
-    schema = [
-        dg.TableColumn(
-            name=name,
-            type=kind,
-            description=described[name].description if name in described else None,
-            tags={"unit": _tag(described[name].unit)} if name in described and described[name].unit else {},
-        )
-        for name, kind in built.columns
-    ]
     metadata: dict[str, Any] = {
         "dagster/row_count": built.rows,
-        "dagster/column_schema": dg.TableSchema(columns=schema),
+        "dagster/column_schema": table_schema(built.columns, {column.name: column for column in columns}),
         "dagster/table_name": built.name.replace("/", "."),
         **extra,
     }

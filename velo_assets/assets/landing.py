@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from velo_assets.assets.dress import asset_key
+from velo_assets.assets.dress import asset_key, table_schema
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.warehouse.build import describe
@@ -81,9 +81,7 @@ def _describe(connection: duckdb.DuckDBPyConnection, kind: str) -> dict[str, Any
     metadata: dict[str, Any] = {
         "dagster/row_count": int(rows),
         "dagster/table_name": f"landing.{kind}",
-        "dagster/column_schema": dg.TableSchema(
-            columns=[dg.TableColumn(name, type_) for name, type_ in describe(connection, f"landing/{kind}")]
-        ),
+        "dagster/column_schema": table_schema(describe(connection, f"landing/{kind}")),
     }
     if reasons:
         lines = ["| reason | severity | rows |", "|---|---|---:|", *(f"| {r} | {s} | {n:,} |" for r, s, n in reasons)]
