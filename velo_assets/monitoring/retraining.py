@@ -119,9 +119,10 @@ def decide_retraining(
     if age is not None and age >= CALENDAR_DAYS:
         causes["calendar"] = f"the champion learned until {champion_data_end}, {age} days ago"
     reasons = [f"{name}: {words}" for name, words in causes.items()]
-    retrain = bool(causes) or last_trained is None
+    retrain = bool(causes)
     if last_trained is None:
-        reasons.append("no model has been registered yet")
+        retrain = False
+        reasons.append("no model has been registered yet: serving/recipe trains the first one unasked")
     elif causes:
         days_since = max(0, (min(today, last_result or last_trained) - last_trained).days)
         if days_since < COOL_OFF_DAYS:

@@ -55,6 +55,10 @@ WHOLE_YEAR_DAYS = 330
 USUAL_TIMES = 2.0
 """So many times the largest movement between quiet years is unusual: there are only a few years to know it by."""
 
+LEAST_YEARS = 3
+"""With fewer years the usual movement is not known, and a young root would raise an alarm every night: nothing but a
+source that broke off is told then."""
+
 LEAST_ROWS_OF_A_YEAR = 200
 """With fewer values a year's histogram is mostly chance."""
 
@@ -356,8 +360,8 @@ def beyond_usual(table: pl.DataFrame, reference: pl.DataFrame, start: date, end:
         end: last day.
 
     Returns:
-        The table with `psi_usual` and `missing_usual` (null with less than two years to compare) and its verdicts
-        revised.
+        The table with `psi_usual` and `missing_usual` (null with fewer than `LEAST_YEARS` years to compare) and its
+        verdicts revised.
     """
     season = same_season(reference, start, end)
     years = season["race_date"].dt.year().to_numpy()
@@ -371,30 +375,28 @@ def beyond_usual(table: pl.DataFrame, reference: pl.DataFrame, start: date, end:
         pl.Series("psi_usual", usual, dtype=pl.Float64), pl.Series("missing_usual", missing, dtype=pl.Float64)
     )
     rise = pl.col("missing_current") - pl.col("missing_reference")
-    unusual = pl.col("psi_usual").is_null() | (pl.col("psi") > USUAL_TIMES * pl.col("psi_usual"))
-    unusual_gaps = (
-        pl.col("missing_usual").is_null() | (rise.abs() > USUAL_TIMES * pl.col("missing_usual")) | (rise >= GONE)
-    )
+    unusual = (pl.col("psi") > USUAL_TIMES * pl.col("psi_usual")).fill_null(False)
+    unusual_gaps = (rise.abs() > USUAL_TIMES * pl.col("missing_usual")).fill_null(False) | (rise >= GONE)
     quieted = ((pl.col("verdict") == "drift") & ~unusual) | ((pl.col("verdict") == "missingness") & ~unusual_gaps)
     return table.with_columns(verdict=pl.when(quieted).then(pl.lit("quiet")).otherwise(pl.col("verdict")))
 
 
 def _missing_between_years(values: FloatArray, years: NDArray[np.integer[Any]]) -> float | None:
-    """Largest difference of a year's missing share from that of the other years; None without two years."""
+    """Largest difference of a year's missing share from that of the other years; None with too few years."""
     gone = ~np.isfinite(values)
     whole = [year for year in np.unique(years) if (years == year).sum() >= LEAST_ROWS_OF_A_YEAR]
-    if len(whole) < 2:
+    if len(whole) < LEAST_YEARS:
         return None
     return max(abs(float(gone[years == year].mean()) - float(gone[years != year].mean())) for year in whole)
 
 
 def _largest_between_years(values: FloatArray, years: NDArray[np.integer[Any]]) -> float | None:
-    """Largest PSI of a year against the other years; None without two years of values."""
+    """Largest PSI of a year against the other years; None with too few years of values."""
     known = np.isfinite(values)
     values, years = values[known], years[known]
     counts = {year: int((years == year).sum()) for year in np.unique(years)}
     whole = [year for year, count in counts.items() if count >= LEAST_ROWS_OF_A_YEAR]
-    if len(whole) < 2:
+    if len(whole) < LEAST_YEARS:
         return None
     edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
     bins = np.searchsorted(edges, values, side="right")

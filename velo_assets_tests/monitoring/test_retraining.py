@@ -64,9 +64,10 @@ def test_a_root_without_new_results_is_not_trained_again_and_again() -> None:
     assert "held back" in stale.reasons[-1]
 
 
-def test_without_any_model_training_starts() -> None:
+def test_the_first_model_is_trained_unasked_and_not_twice() -> None:
     first = decision(champion_data_end=None, last_trained=None, last_result=None, readings={}, drift=None)
-    assert first.retrain
+    assert not first.retrain
+    assert "unasked" in first.reasons[-1]
     assert first.cusum is None
     assert first.days_since_training is None
 

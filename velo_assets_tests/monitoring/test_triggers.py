@@ -150,13 +150,18 @@ def years_of(means: list[float], missing: list[float], first_year: int = 2020) -
         ([0.0] * 6, [0.02, 0.03, 0.02, 0.03, 0.02, 0.15], "missingness"),
         # A source that breaks off is told whatever the first years were like.
         ([0.0] * 6, [0.9, 0.5, 0.3, 0.2, 0.15, 1.0], "missingness"),
+        # Two years are too few to know what is usual.
+        ([0.0, 0.05, 0.9], [0.0] * 3, "quiet"),
+        ([0.0, 0.05, 0.9], [0.0, 0.0, 0.7], "missingness"),
     ],
 )
 def test_a_column_has_moved_when_it_moves_more_than_its_own_years_did(
     means: list[float], missing: list[float], verdict: str
 ) -> None:
     rows = years_of(means, missing)
-    reference, current = (rows.filter(pl.col("race_date").dt.year().is_in([2025]) == now) for now in (False, True))
-    start, end = date(2025, 1, 1), date(2025, 12, 31)
+    reference, current = (
+        rows.filter((pl.col("race_date").dt.year() == 2019 + len(means)) == now) for now in (False, True)
+    )
+    start, end = date(2019 + len(means), 1, 1), date(2019 + len(means), 12, 31)
     table = beyond_usual(drift_table(reference, current, {"all": ["value"]}), reference, start, end)
     assert table["verdict"].to_list() == [verdict]

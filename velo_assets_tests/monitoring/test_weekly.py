@@ -86,9 +86,9 @@ def test_a_week_of_racing_is_told_with_intervals(connection: duckdb.DuckDBPyConn
     fill(connection)
     decision = decide_retraining(
         datetime(2024, 3, 10, 2, tzinfo=UTC),
-        champion_data_end=None,
-        last_trained=None,
-        last_result=None,
+        champion_data_end=date(2023, 3, 1),
+        last_trained=date(2023, 3, 1),
+        last_result=date(2024, 3, 9),
         readings={},
         drift=None,
     )
@@ -100,7 +100,7 @@ def test_a_week_of_racing_is_told_with_intervals(connection: duckdb.DuckDBPyConn
     text = report.markdown.read_text()
     assert "| velo 1 | champion | blend | 10 | −0.1823 |" in text
     assert "| blend_all | 20 | 0.0 | 0.0% |" in text
-    assert "a training was asked for; no model has been registered yet" in text
+    assert "a training was asked for; calendar: the champion learned until 2023-03-01" in text
     assert "SIMULATED" in text
     assert "CLOSING PRICE" in text
     page = report.html.read_text()
