@@ -51,6 +51,9 @@ TELLING = 0.03
 MOST_REASONS = 2
 """Families named for and against each; a third rarely changes the picture."""
 
+NOTHING = "Nothing sets it apart from the field."
+"""Not said of every horse of a race where none has run before: the line above the table says that once."""
+
 LITTLE_KNOWN = 0.5
 """Share of features below which the page says that little is known of a horse."""
 
@@ -164,7 +167,7 @@ def reasons(contributions: str | None) -> str:
         named = [f"{name} ×{number(math.exp(value))}" for name, value in order if sign * value >= TELLING]
         if named:
             sides.append(f"{word}: {', '.join(named)}")
-    return "; ".join(sides) + "." if sides else "Nothing sets it apart from the field."
+    return "; ".join(sides) + "." if sides else NOTHING
 
 
 def _race(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -223,6 +226,7 @@ def _runner(row: dict[str, Any], shared: Mapping[str, str]) -> dict[str, Any]:
     rated = row["official_rating"] is not None or not row["is_handicap"]
     if not (row["non_runner"] or rated or "rating" in shared):
         notes.append("rating not known")
+    why = reasons(row["contributions"])
     return {
         "number": row["saddle_number"],
         "stall": row["stall"],
@@ -235,7 +239,7 @@ def _runner(row: dict[str, Any], shared: Mapping[str, str]) -> dict[str, Any]:
         "market_odds": _odds(row["market_odds"]),
         "edge": percent(row["edge"], 0, signed=True),
         "tone": "" if row["edge"] is None else "good" if row["edge"] > 0 else "quiet",
-        "reasons": "" if row["non_runner"] else reasons(row["contributions"]),
+        "reasons": "" if row["non_runner"] or (why == NOTHING and "runs" in shared) else why,
         "modules": row["modules_above"],
         "notes": notes,
         "out": row["non_runner"],

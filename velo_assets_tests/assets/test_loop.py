@@ -17,13 +17,22 @@ import pytest
 from velo_assets.automation.instance import velo_instance
 from velo_assets.automation.runner import Outcome, execute
 from velo_assets.definitions import defs
+from velo_assets.ingestion.landing import land
+from velo_assets.modelling.market import probabilities
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.cards import racecard_from_results
 from velo_assets.simulation.marker import MARKER_NAME
+from velo_assets.warehouse.build import build_table, replace_window
 from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.recompute import feature_order
 from velo_assets_tests.conftest import BuiltWorld
 
-UP_TO_MARKET = ("core", "features", "market")
+CORE = ("core/races", "core/entries", "core/results", "core/prices", "core/sectionals")
+PRICES = (
+    "select race_date, race_key, runner_key, price_kind, decimal_odds, book_complete from core.prices "
+    "where race_date between ? and ?"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +64,18 @@ def raced(root: DataRoot) -> pl.DataFrame:
     )
 
 
-def nights_work(instance: dg.DagsterInstance, day: date, *more: str) -> None:
-    """Land, rebuild what the card touches, then what is asked for."""
-    names = [spec.key.to_user_string() for asset in defs.assets for spec in asset.specs]
-    built = [name for name in names if name.split("/")[0] in UP_TO_MARKET]
-    execute(defs, instance, "land", Outcome())
-    execute(
-        defs, instance, "refresh", Outcome(), assets=[*built, *more], years=(day.year, (day + timedelta(days=1)).year)
-    )
+def nights_work(root: DataRoot, instance: dg.DagsterInstance, day: date, *assets: str) -> None:
+    """Land, rebuild the days around the card as the assets do (without their checks), then what is asked for."""
+    first, last = day - timedelta(days=3), day + timedelta(days=1)
+    with Warehouse(root.warehouse).connect("test") as connection:
+        land(root, connection)
+        for name in (*CORE, "market", *feature_order()):
+            if name == "market":
+                prices = frame_of(connection, PRICES, [first, last])
+                replace_window(connection, "market/probabilities", probabilities(prices), first, last)
+            else:
+                build_table(connection, name, first, last)
+    execute(defs, instance, "refresh", Outcome(), assets=assets)
 
 
 def ask(root: DataRoot, sql: str) -> list[tuple[Any, ...]]:
@@ -90,7 +103,7 @@ def test_a_card_its_change_its_results_and_what_never_ran(
     # The card lands: three races are priced, once, however often the night is run.
     write_card(root, carded, day)
     for _ in range(2):
-        nights_work(instance, day, "serving/predictions", "serving/cards")
+        nights_work(root, instance, day, "serving/predictions", "serving/cards")
     priced = "select count(distinct race_key), count(*), count(distinct request_id) from serving.predictions"
     assert ask(root, priced) == [(3, carded.height, 3)]
     page = root.reports / "cards" / f"{day}.html"
@@ -98,7 +111,7 @@ def test_a_card_its_change_its_results_and_what_never_ran(
 
     # One race changes: it is priced again beside the first time, the others are not.
     write_card(root, carded, day, change=True)
-    nights_work(instance, day, "serving/predictions", "serving/cards")
+    nights_work(root, instance, day, "serving/predictions", "serving/cards")
     changed = ask(
         root,
         "select race_key, count(distinct card_version) from serving.predictions group by 1 order by 2 desc, 1",
@@ -122,7 +135,7 @@ def test_a_card_its_change_its_results_and_what_never_ran(
     )
     pl.concat([results, next_day]).write_csv(root.raceform / "new.csv")
     for _ in range(2):
-        nights_work(instance, day, "serving/predictions", "serving/cards", "monitoring/post_race_evaluation")
+        nights_work(root, instance, day, "serving/predictions", "serving/cards", "monitoring/post_race_evaluation")
     assert ask(root, priced)[0][0] == 3
     assert dict(ask(root, "select outcome, count(distinct race_id) from serving.prediction_outcomes group by 1")) == {
         "settled": 2,
