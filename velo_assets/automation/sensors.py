@@ -59,6 +59,9 @@ def landed_years(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
                 continue
             latest = max(latest, record.storage_id)
             run = context.instance.get_run_by_id(record.run_id)
+            if run is not None and not run.is_finished and PROCESS_TAG not in run.tags:
+                # Its other kinds of files follow in a moment; two looks at one landing would ask for two refreshes.
+                return dg.SkipReason("A landing is under way.")
             years |= set(_metadata(record, "years_touched") or []) - _refreshed_by(run)
             last_year = max(last_year, _metadata(record, "last_year") or 0)
     if not years:

@@ -118,6 +118,22 @@ def test_results_built_alone_are_evaluated_once_there_are_predictions(instance: 
     assert look(sensors.results_of_predicted_races, instance, cursor=asked.cursor).run_requests == []
 
 
+def test_a_landing_under_way_is_waited_for(instance: dg.DagsterInstance) -> None:
+    seen = []
+
+    @dg.asset(key=RESULTS)
+    def landed() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata={"years_touched": [2023]})
+
+    @dg.asset(deps=[landed])
+    def later() -> None:
+        seen.append(look(sensors.landed_years, instance))
+
+    assert dg.materialize([landed, later], instance=instance).success
+    assert seen[0].skip_message == "A landing is under way."
+    assert len(look(sensors.landed_years, instance, cursor=seen[0].cursor).run_requests) == 1
+
+
 def test_the_nightly_lands_and_refreshes_in_one_run(instance: dg.DagsterInstance) -> None:
     @dg.asset(key=RESULTS)
     def landed() -> dg.MaterializeResult[None]:
