@@ -151,10 +151,14 @@ def test_a_card_its_change_its_results_and_what_never_ran(
         root,
         "select race_key, count(*) from monitoring.post_race_evaluation where source = 'served' group by 1",
     )
-    # A race may end without a winner in the data (void); none of the three is counted twice or out of nothing.
+    # Judged are the predicted races with a winner and a full book at the off (a horse taken out of the results may have
+    # left a hole in it): each once, and no other.
     settled = {row[0] for row in ask(root, "select race_key from core.results group by 1 having sum(win_share) > 0.99")}
+    full = {row[0] for row in ask(root, "select race_key from market.probabilities where price_kind = 'sp' group by 1 "
+                                        "having bool_and(book_complete)")}  # fmt: skip
     predicted = {row[0] for row in ask(root, "select distinct race_key from serving.predictions")}
-    assert {key for key, _ in judged} == predicted & settled
+    assert {key for key, _ in judged} == predicted & settled & full
+    assert judged
     assert {count for _, count in judged} == {1}
     assert ask(root, "select count(*) from core.races where stage = 'card'") == [(1,)]
     assert len(list(root.reports.glob("prediction_log/*.jsonl"))) == 1
