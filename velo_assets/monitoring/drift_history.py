@@ -10,6 +10,7 @@ from datetime import date
 import duckdb
 import polars as pl
 
+from velo_assets.monitoring.triggers import USUAL_TIMES
 from velo_assets.warehouse.build import table_exists, transaction
 from velo_assets.warehouse.query import frame_of
 
@@ -22,7 +23,8 @@ HISTORY = {
     "worst_ratio": "double",
     "reference_end": "date",
 }
-"""Columns of monitoring.drift_history: `worst_ratio` is the largest PSI over its threshold in the family."""
+"""Columns of monitoring.drift_history: `worst_ratio` is the largest PSI over its limit in the family, the limit
+being the larger of the resampled threshold and what is unusual between years; null where the usual is not known yet."""
 
 
 def keep_drift(connection: duckdb.DuckDBPyConnection, table: pl.DataFrame, report_date: date) -> pl.DataFrame:
@@ -30,18 +32,21 @@ def keep_drift(connection: duckdb.DuckDBPyConnection, table: pl.DataFrame, repor
 
     Args:
         connection: an open warehouse.
-        table: the report, with `family`, `verdict`, `psi`, `psi_threshold` and `reference_end`.
+        table: the report, with `family`, `verdict`, `psi`, `psi_threshold`, `psi_usual` and `reference_end`.
         report_date: its day.
 
     Returns:
         The whole history, oldest first.
     """
+    usual = USUAL_TIMES * pl.col("psi_usual")
+    # `max_horizontal` passes over nulls, but a limit without its usual half would be crossed by quiet years.
+    limit = pl.when(usual.is_not_null()).then(pl.max_horizontal("psi_threshold", usual))
     rows = table.group_by("family").agg(
         pl.lit(report_date, dtype=pl.Date).alias("report_date"),
         pl.len().cast(pl.Int32).alias("columns"),
         (pl.col("verdict") != "quiet").sum().cast(pl.Int32).alias("moved"),
         (pl.col("verdict") == "missingness").sum().cast(pl.Int32).alias("gone_missing"),
-        (pl.col("psi") / pl.col("psi_threshold")).max().alias("worst_ratio"),
+        (pl.col("psi") / limit).max().alias("worst_ratio"),
         pl.col("reference_end").max(),
     )
     declared = ", ".join(f'"{name}" {kind}' for name, kind in HISTORY.items())

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import polars as pl
 
-from velo_assets.reports.plots import GREEN, MUTED, RED, new_figure, style, to_png
+from velo_assets.reports.plots import MUTED, RED, new_figure, style, to_png
 
 MOST_FAMILIES = 20
+LEAST_COLUMNS = 10
 
 
 def drift_history_png(history: pl.DataFrame) -> bytes:
-    """Families by report: colour is the largest PSI over its threshold, a number the columns that moved.
+    """Families by report: colour is the largest PSI over its limit, a number the columns that moved.
 
     Args:
         history: `report_date, family, moved, worst_ratio`, see `monitoring.drift_history.keep_drift`.
@@ -30,7 +31,7 @@ def drift_history_png(history: pl.DataFrame) -> bytes:
     dates = history["report_date"].unique().sort().to_list()
     ratio = {(row["family"], row["report_date"]): row for row in history.to_dicts()}
     cells = [[(ratio.get((family, day)) or {}).get("worst_ratio") for day in dates] for family in families]
-    shades = LinearSegmentedColormap.from_list("drift", ["#ffffff", GREEN, "#e8c27a", RED])
+    shades = LinearSegmentedColormap.from_list("drift", ["#ffffff", "#bcd9c8", "#e8c27a", "#cf7f4f", RED])
     with style():
         figure, axes = new_figure((7.0, 0.9 + 0.26 * len(families)))
         values = [[float("nan") if cell is None else min(cell, 2.0) for cell in row] for row in cells]
@@ -40,9 +41,11 @@ def drift_history_png(history: pl.DataFrame) -> bytes:
                 row = ratio.get((family, day))
                 if row is not None and row["moved"]:
                     axes.annotate(str(row["moved"]), (x, y), ha="center", va="center", fontsize=7)
+        # The first reports are columns among others to come, not a wall.
+        axes.set_xlim(-0.5, max(len(dates), LEAST_COLUMNS) - 0.5)
         step = max(1, len(dates) // 8)
-        axes.set_xticks(range(0, len(dates), step), [f"{day:%Y-%m-%d}" for day in dates[::step]])
+        axes.set_xticks(range(0, len(dates), step), [f"{day:%-d %b %y}" for day in dates[::step]])
         axes.set_yticks(range(len(families)), families)
-        axes.set_xlabel("report; red = twice the threshold or more, numbers = columns that moved", color=MUTED)
+        axes.set_xlabel("report; amber = at its limit, red = twice or more, numbers = columns that moved", color=MUTED)
         axes.grid(False)
     return to_png(figure)

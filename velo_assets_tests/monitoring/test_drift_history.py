@@ -12,7 +12,8 @@ REPORT = pl.DataFrame(
         "family": ["form", "form", "draw"],
         "verdict": ["drift", "quiet", "missingness"],
         "psi": [0.2, 0.01, None],
-        "psi_threshold": [0.1, 0.1, None],
+        "psi_threshold": [0.1, 0.05, None],
+        "psi_usual": [0.02, 0.1, None],
         "reference_end": [date(2023, 12, 31)] * 3,
     }
 )
