@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.measure import PROJECT, differing, machine, table_digests, velo
+from benchmarks.measure import PROJECT, differing, machine, velo
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.world import simulate
 from velo_assets.warehouse.connection import Warehouse
@@ -62,7 +62,7 @@ def study(work: Path, races_per_year: int = 540) -> dict[str, object]:
     if alone.returncode:
         raise RuntimeError(f"The build that all is compared with failed:\n{alone.stdout}{alone.stderr}")
     sequential = time.perf_counter() - began
-    expected = table_digests(DataRoot(root).warehouse)
+    expected = Warehouse(DataRoot(root).warehouse).snapshot(work / "alone.duckdb")
     commands = [velo(root, "run", "--to", layer, "--years", str(year)) for layer in SINGLE_LAYERS for year in YEARS] + [
         velo(root, "nightly")
     ]
@@ -87,8 +87,7 @@ def study(work: Path, races_per_year: int = 540) -> dict[str, object]:
         "failed": sum(map(bool, codes)),
         "failures": failures,
         "lock_errors": lock_errors,
-        "tables": len(expected),
-        "differing_tables": differing(expected, table_digests(DataRoot(root).warehouse)),
+        "differing_tables": differing(expected, DataRoot(root).warehouse),
         "lock_left": Warehouse(DataRoot(root).warehouse).holder(),
         "seconds_alone": round(sequential, 1),
         "seconds_all_at_once": round(seconds, 1),

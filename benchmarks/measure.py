@@ -23,8 +23,8 @@ from velo_assets.settings import LAYERS
 PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE_SECONDS = 0.1
 
-DECIMALS, SINGLE_DECIMALS = 6, 3
-"""Places that count of a number, in double and in single precision."""
+TOLERANCE = 1e-6
+"""Relative to numbers above 1, absolute below: a thousand times what rounding was seen to do."""
 
 VOLATILE = {
     "built_at",
@@ -37,10 +37,14 @@ VOLATILE = {
     "registered_at",
     "evaluated_at",
     "modified_ns",
+    "first_run_at",
+    "last_run_at",
     "run_id",
+    "run_a",
+    "run_b",
     "archived_at",
 }
-"""Columns that tell when, not what: two equal builds differ in them."""
+"""Columns that tell when or in which run, not what: two equal builds differ in them."""
 
 
 @dataclass(frozen=True)
@@ -127,39 +131,66 @@ def velo(root: Path, *arguments: str) -> list[str]:
     return ["env", f"VELO_DATA={root}", sys.executable, "-m", "velo_assets.cli", *arguments]
 
 
-def table_digests(database: Path) -> dict[str, tuple[int, int]]:
-    """Rows and an order-free hash of every table of the layers, columns that tell the time left out.
+def differing(left: Path, right: Path) -> dict[str, str]:
+    """Tables of the layers that are not the same in two warehouses, with what differs.
 
-    Numbers count to DECIMALS places: two threads add up in an order of their own, and the last bits differ.
+    Rows are matched by everything that is no fraction; fractions may differ by TOLERANCE, because two threads add up in
+    an order of their own and the last bits of sums differ. Columns that tell the time or the run are left out.
+
+    Args:
+        left, right: database files.
     """
     found = {}
-    with duckdb.connect(str(database), read_only=True) as connection:
-        columns = connection.execute(
-            "select table_schema, table_name, list((column_name, data_type) order by column_name) "
-            "from information_schema.columns inner join information_schema.tables using (table_schema, table_name) "
-            "where table_type = 'BASE TABLE' group by all order by all"
-        ).fetchall()
-        for schema, table, names in columns:
-            kept = [_comparable(name, kind) for name, kind in names if name not in VOLATILE]
-            # Numbers of landing order and file names differ by how often landing was interrupted.
-            if schema not in LAYERS or schema == "landing" or not kept:
+    with duckdb.connect() as connection:
+        for name, path in (("l", left), ("r", right)):
+            connection.execute(f"attach '{path}' as {name} (read_only)")
+        columns = {name: _columns(connection, name) for name in "lr"}
+        for table in sorted(columns["l"].keys() | columns["r"].keys()):
+            if columns["l"].get(table) != columns["r"].get(table):
+                found[table] = "columns differ, or the table is missing"
                 continue
-            row = connection.execute(
-                f"select count(*), coalesce(bit_xor(hash({', '.join(kept)})), 0) from {schema}.{table}"
-            ).fetchall()[0]
-            found[f"{schema}.{table}"] = (int(row[0]), int(row[1]))
+            words = _rows_that_differ(connection, table, columns["l"][table])
+            if words:
+                found[table] = words
     return found
 
 
-def _comparable(name: str, kind: str) -> str:
-    # Adding zero makes -0.0 the same as 0.0.
-    decimals = {"DOUBLE": DECIMALS, "FLOAT": SINGLE_DECIMALS}.get(kind)
-    return f'"{name}"' if decimals is None else f'round("{name}", {decimals}) + 0'
+def _columns(connection: duckdb.DuckDBPyConnection, database: str) -> dict[str, list[tuple[str, str]]]:
+    rows = connection.execute(
+        "select schema_name || '.' || table_name, list((column_name, data_type) order by column_name) "
+        "from duckdb_columns() inner join duckdb_tables() using (database_name, schema_name, table_name) "
+        "where database_name = ? and schema_name in (select unnest(?)) group by all",
+        # Numbers of landing order and file names differ by how often landing was interrupted.
+        [database, [layer for layer in LAYERS if layer != "landing"]],
+    ).fetchall()
+    return {str(table): [(n, kind) for n, kind in names if n not in VOLATILE] for table, names in rows}
 
 
-def differing(left: dict[str, tuple[int, int]], right: dict[str, tuple[int, int]]) -> list[str]:
-    """Tables that are not the same on both sides."""
-    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+def _rows_that_differ(connection: duckdb.DuckDBPyConnection, table: str, columns: list[tuple[str, str]]) -> str:
+    fractions = [f'"{name}"' for name, kind in columns if kind in ("DOUBLE", "FLOAT")]
+    words = [f'"{name}"::varchar' for name, kind in columns if kind not in ("DOUBLE", "FLOAT")]
+    key = f"hash({', '.join(words)})" if words else "0"
+    order = ", ".join(f"round({name}, 3)" for name in fractions) or "1"
+    rows = (
+        f"select *, {key} as matched_by, row_number() over (partition by {key} order by {order}) as occurrence "
+        f"from {{}}.{table}"
+    )
+    gaps = [
+        f"case when l.{name} is not distinct from r.{name} then 0 when l.{name} is null or r.{name} is null then 'inf' "
+        f"else abs(l.{name} - r.{name}) / greatest(1, abs(l.{name})) end"
+        for name in fractions
+    ]
+    worst = f"greatest({', '.join(['0::double', *gaps])})"
+    unmatched, apart, most = connection.execute(
+        f"select count(*) filter (l.matched_by is null or r.matched_by is null), "
+        f"count(*) filter (l.matched_by is not null and r.matched_by is not null and {worst} > {TOLERANCE}), "
+        f"max({worst}) filter (l.matched_by is not null and r.matched_by is not null) "
+        f"from ({rows.format('l')}) as l full join ({rows.format('r')}) as r "
+        f"on l.matched_by = r.matched_by and l.occurrence = r.occurrence"
+    ).fetchall()[0]
+    if not unmatched and not apart:
+        return ""
+    return f"{unmatched} rows unmatched, {apart} rows apart by up to {most or 0:.1e}"
 
 
 def _children_cpu_seconds() -> float:

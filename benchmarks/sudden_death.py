@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import PROJECT, differing, machine, run_measured, table_digests, velo
+from benchmarks.measure import PROJECT, differing, machine, run_measured, velo
 from velo_assets.doctor import examine
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.world import simulate
@@ -67,15 +67,11 @@ def study(
     Returns:
         Kills that hit, tables that differed, what the doctor found wrong afterwards.
     """
-    whole, nightly = work / "whole", work / "nightly"
     built = work / "built.json"
     if not built.exists():
         built.write_text(json.dumps(_build_references(work, races_per_year, to)), encoding="utf-8")
     seconds = json.loads(built.read_text(encoding="utf-8"))
-    expected = {
-        "backfill": table_digests(DataRoot(whole).warehouse),
-        "nightly": table_digests(DataRoot(nightly).warehouse),
-    }
+    expected = {"backfill": DataRoot(work / "whole").warehouse, "nightly": DataRoot(work / "nightly").warehouse}
     dice = random.Random(seed)
     deaths = [
         Death(number, kind, dice.uniform(0.5, seconds[kind]))
@@ -100,13 +96,10 @@ def study(
         "with_differing_tables": sum(bool(outcome.get("differing_tables")) for outcome in outcomes),
         "with_findings": sum(bool(outcome.get("wrong")) for outcome in outcomes),
         "mlflow_runs_without_end": sum(int(outcome.get("mlflow_runs_without_end", 0)) for outcome in outcomes),
-        "tables": {kind: len(tables) for kind, tables in expected.items()},
     }
 
 
-def _tell(
-    story: Path, work: Path, death: Death, to: str, expected: dict[str, tuple[int, int]], deadline: float
-) -> None:
+def _tell(story: Path, work: Path, death: Death, to: str, expected: Path, deadline: float) -> None:
     if time.monotonic() > deadline:
         return
     try:
@@ -131,7 +124,7 @@ def _build_references(work: Path, races_per_year: int, to: str) -> dict[str, flo
     return {"backfill": backfill, "nightly": _run(nightly, to)}
 
 
-def _die_and_rise(work: Path, death: Death, to: str, expected: dict[str, tuple[int, int]]) -> dict[str, Any]:
+def _die_and_rise(work: Path, death: Death, to: str, expected: Path) -> dict[str, Any]:
     root = work / f"victim_{death.number}"
     shutil.rmtree(root, ignore_errors=True)
     if death.kind == "backfill":
@@ -145,7 +138,7 @@ def _die_and_rise(work: Path, death: Death, to: str, expected: dict[str, tuple[i
         "kind": death.kind,
         "moment_seconds": round(death.moment, 2),
         "hit": hit,
-        "differing_tables": differing(expected, table_digests(DataRoot(root).warehouse)),
+        "differing_tables": differing(expected, DataRoot(root).warehouse),
         "wrong": [
             f"{finding.check}: {finding.detail}"
             for finding in examine(DataRoot(root))
@@ -201,9 +194,7 @@ def full_disk(work: Path, megabytes: int = 24) -> dict[str, object]:
             "failed_when_full": first.returncode != 0,
             "message": (first.stdout + first.stderr)[-400:],
             "finished_with_room": again.returncode == 0,
-            "differing_tables": differing(
-                table_digests(DataRoot(reference).warehouse), table_digests(DataRoot(root).warehouse)
-            ),
+            "differing_tables": differing(DataRoot(reference).warehouse, DataRoot(root).warehouse),
         }
     finally:
         subprocess.run(["umount", str(mount)], check=False)
@@ -225,7 +216,7 @@ def little_memory(work: Path, rows: int, limit: str = "2GB") -> dict[str, object
 
     world = simulated(work, rows)
     told: dict[str, object] = {"machine": machine()}
-    digests = []
+    built = []
     for name, memory in (("usual", None), ("little", limit)):
         root = linked(world, work / f"memory_{name}")
         watch = _SpillWatch(root.path / "warehouse.duckdb.tmp")
@@ -239,9 +230,8 @@ def little_memory(work: Path, rows: int, limit: str = "2GB") -> dict[str, object
             "peak_gb": round(done.peak_gb, 2),
             "spilled_gb": round(watch.most / 1e9, 2),
         }
-        digests.append(table_digests(root.warehouse))
-        shutil.rmtree(root.path)
-    return {**told, "tables": len(digests[0]), "differing_tables": differing(*digests)}
+        built.append(root.warehouse)
+    return {**told, "differing_tables": differing(*built)}
 
 
 _BUILD = """
