@@ -161,13 +161,13 @@ def _outcomes(story: Path) -> dict[int, dict[str, Any]]:
     return {outcome["number"]: outcome for outcome in map(json.loads, lines)}
 
 
-def full_disk(work: Path, megabytes: int = 24) -> dict[str, object]:
+def full_disk(work: Path, megabytes: int = 24, races_per_year: int = 300, to: str = "features") -> dict[str, object]:
     """A data root on a tmpfs that is too small: the run fails in plain words, and finishes once there is room.
 
     Needs the right to mount; without it that is what the result says.
     """
     inputs, mount = work / "disk_inputs", work / "small_disk"
-    simulate(first_year=FIRST_YEAR, last_year=LAST_YEAR, races_per_year=300, seed=9, edge=0.5, out=inputs)
+    simulate(first_year=FIRST_YEAR, last_year=LAST_YEAR, races_per_year=races_per_year, seed=9, edge=0.5, out=inputs)
     mount.mkdir(parents=True, exist_ok=True)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(mount)], capture_output=True, text=True,
@@ -178,17 +178,13 @@ def full_disk(work: Path, megabytes: int = 24) -> dict[str, object]:
     try:
         root = mount / "root"
         _fresh(inputs, root)
-        first = subprocess.run(
-            velo(root, "run", "--to", "features"), capture_output=True, text=True, cwd=PROJECT, check=False
-        )
+        first = subprocess.run(velo(root, "run", "--to", to), capture_output=True, text=True, cwd=PROJECT, check=False)
         subprocess.run(["mount", "-o", "remount,size=2g", str(mount)], check=True)
-        again = subprocess.run(
-            velo(root, "run", "--to", "features"), capture_output=True, text=True, cwd=PROJECT, check=False
-        )
+        again = subprocess.run(velo(root, "run", "--to", to), capture_output=True, text=True, cwd=PROJECT, check=False)
         reference = work / "disk_reference"
         shutil.rmtree(reference, ignore_errors=True)
         _fresh(inputs, reference)
-        _run(reference, "features")
+        _run(reference, to)
         return {
             "megabytes": megabytes,
             "failed_when_full": first.returncode != 0,
@@ -360,10 +356,11 @@ def main() -> None:
     parser.add_argument("--to", default="serving", help="last layer")
     parser.add_argument("--races", type=int, default=540, help="races a year")
     parser.add_argument("--full-disk", action="store_true", help="the full-disk study instead")
+    parser.add_argument("--megabytes", type=int, default=24, help="of the disk that is too small")
     parser.add_argument("--little-memory", type=int, metavar="ROWS", help="the memory study instead, on so many runs")
     arguments = parser.parse_args()
     if arguments.full_disk:
-        result = full_disk(arguments.work)
+        result = full_disk(arguments.work, arguments.megabytes, arguments.races, arguments.to)
     elif arguments.little_memory:
         result = little_memory(arguments.work, arguments.little_memory)
     else:
