@@ -23,7 +23,7 @@ run: install
 	$(BIN)/velo run
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 dev: install
 	@mkdir -p $(VELO_DAGSTER_STORAGE)
