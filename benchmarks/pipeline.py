@@ -221,17 +221,13 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def _build(connection: duckdb.DuckDBPyConnection, name: str, first: int, last: int) -> float:
-    missing = [
-        dependency
-        for dependency in load_table(name).dependencies
-        if dependency.startswith("market/") and not _exists(connection, dependency)
-    ]
-    for dependency in missing:
-        _devig(connection, dependency)
     if name.startswith("market/"):
         if not _exists(connection, name):
             _devig(connection, name)
         return 0.0
+    for dependency in load_table(name).dependencies:
+        if dependency.startswith("market/") and not _exists(connection, dependency):
+            _devig(connection, dependency)
     return timed(lambda: build_table(connection, name, date(first, 1, 1), date(last, 12, 31)))
 
 
