@@ -201,14 +201,15 @@ def rate_before(frame: pl.DataFrame, key: str, prior: int) -> pl.DataFrame:
     days = frame.filter(pl.col(key).is_not_null()).group_by(key, "race_date").agg(
         pl.col("beaten").sum().alias("sum"), pl.len().cast(pl.Float64).alias("n")
     ).sort("race_date")  # fmt: skip
-    window = {"window_size": "365d", "closed": "left"}
+
+    def over_the_year(column: str) -> pl.Expr:
+        year = pl.col(column).rolling_sum_by("race_date", window_size="365d", closed="left")
+        return year.over(key).fill_null(0)
+
     return days.select(
         key,
         "race_date",
-        (
-            (pl.col("sum").rolling_sum_by("race_date", **window).over(key).fill_null(0) + 0.5 * prior)
-            / (pl.col("n").rolling_sum_by("race_date", **window).over(key).fill_null(0) + prior)
-        ).alias("rate"),
+        ((over_the_year("sum") + 0.5 * prior) / (over_the_year("n") + prior)).alias("rate"),
     )
 
 
@@ -240,13 +241,13 @@ def summary(told: list[dict[str, Any]]) -> str:
     quiet = [row for row in told if row["world"] == "quiet"]
     if quiet:
         races = sum(row["races"] for row in quiet)
-        fired = sum(row[channel] is not None for row in quiet for channel in channels)
+        alarms = sum(row[channel] is not None for row in quiet for channel in channels)
         worlds = sum(any(row[channel] is not None for channel in channels) for row in quiet)
         lines += [
             "",
             (
                 f"Quiet worlds with an alarm: {worlds} of {len(quiet)}; alarms per {RACES_PER_YEAR:,} quiet races: "
-                f"{fired / races * RACES_PER_YEAR:.2f} (threshold set for {FALSE_ALARMS_PER_YEAR}, promised 1); "
+                f"{alarms / races * RACES_PER_YEAR:.2f} (threshold set for {FALSE_ALARMS_PER_YEAR}, promised 1); "
                 f"processor seconds: {time.process_time():.0f}"
             ),
         ]

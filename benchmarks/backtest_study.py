@@ -220,10 +220,10 @@ def page(quiet: pl.DataFrame, planted: pl.DataFrame, arguments: argparse.Namespa
     """The page of docs."""
     whole, short = (quiet.filter(pl.col("record") == name) for name in ("two seasons", f"{FEW_DAYS} days"))
     seasons = planted.filter(pl.col("record") == "two seasons")
-    tricked = whole.group_by("world").agg(pl.col("beats_best_of_k").fill_null(False).any())["beats_best_of_k"].mean()
+    tricked = whole.group_by("world").agg(pl.col("beats_best_of_k").fill_null(False).any())["beats_best_of_k"]
     command = "    nice python -m benchmarks.backtest_study --out docs/backtest_study.md "
     command += f"--worlds {arguments.worlds} --edge-worlds {arguments.edge_worlds}"
-    tricks = 100.0 * float(tricked or 0.0)
+    tricks = 100.0 * mean_of(tricked) if len(tricked) else 0.0
     lines = [
         "# Backtest study: do the intervals hold the truth?",
         "",
@@ -278,9 +278,9 @@ def page(quiet: pl.DataFrame, planted: pl.DataFrame, arguments: argparse.Namespa
         gap = (rows["roi"] - rows["truth"]).to_numpy()
         error = float(gap.std(ddof=1)) / len(gap) ** 0.5
         lines.append(
-            f"| {strategy_id} | {rows['bets'].mean():,.0f} | {100 * float(rows['truth'].mean()):+.1f}% | "
-            f"{100 * float(rows['roi'].mean()):+.1f}% | {100 * float(gap.mean()):+.2f} ({100 * error:.2f}) | "
-            f"{100 * covered(rows, 'roi').mean():.1f}% | {100 * float((rows['roi_low'] > 0).mean()):.0f}% |"
+            f"| {strategy_id} | {mean_of(rows['bets']):,.0f} | {100 * mean_of(rows['truth']):+.1f}% | "
+            f"{100 * mean_of(rows['roi']):+.1f}% | {100 * float(gap.mean()):+.2f} ({100 * error:.2f}) | "
+            f"{100 * covered(rows, 'roi').mean():.1f}% | {100 * mean_of(rows['roi_low'] > 0):.0f}% |"
         )
     return "\n".join([*lines, "", *READING, ""])
 
@@ -315,14 +315,21 @@ def coverage_table(rows: pl.DataFrame, record: str) -> list[str]:
             continue
         corrected = covered(own, "roi").mean()
         shares.append(corrected)
-        above = [float((own["truth"] > own[f"{kind}_high"]).mean()) for kind in ("roi", "percentile")]
+        above = [mean_of(own["truth"] > own[f"{kind}_high"]) for kind in ("roi", "percentile")]
         lines.append(
-            f"| {strategy_id} | {own.height} | {own['bets'].mean():,.0f} | {100 * float(own['truth'].mean()):+.1f}% | "
+            f"| {strategy_id} | {own.height} | {mean_of(own['bets']):,.0f} | {100 * mean_of(own['truth']):+.1f}% | "
             f"**{100 * corrected:.1f}%**{'' if LEVEL[0] <= corrected <= LEVEL[1] else ' (outside 93-97%)'} | "
             f"{100 * above[0]:.1f}% | {100 * covered(own, 'percentile').mean():.1f}% | {100 * above[1]:.1f}% |"
         )
     inside = sum(LEVEL[0] <= share <= LEVEL[1] for share in shares)
     return [*lines, "", f"{inside} of {len(shares)} within 93-97%; mean {100 * float(np.mean(shares)):.1f}%."]
+
+
+def mean_of(values: pl.Series) -> float:
+    """Mean of numbers or flags; polars allows for means of dates and words too."""
+    mean = values.cast(pl.Float64).mean()
+    assert isinstance(mean, float)
+    return mean
 
 
 def covered(rows: pl.DataFrame, kind: str) -> np.ndarray:

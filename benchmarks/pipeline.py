@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from datetime import date
+from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -139,16 +140,16 @@ def families_against_polars(connection: duckdb.DuckDBPyConnection) -> list[Figur
     began = time.perf_counter()
     runs = rolling.joined(core)
     seconds = {"joins": (0.0, time.perf_counter() - began)}
-    families = {
-        "features/trainer_velocity": (rolling.TRAINER, lambda: rolling.trainer_velocity(runs, shrinkage)),
-        "features/form_curves": (rolling.FORM, lambda: rolling.form_block(runs)),
-        "features/bias_maps": (rolling.DRAW, lambda: rolling.draw_bias(runs, shrinkage)),
+    families: dict[str, tuple[tuple[str, ...], Callable[[], pl.DataFrame]]] = {
+        "features/trainer_velocity": (rolling.TRAINER, partial(rolling.trainer_velocity, runs, shrinkage)),
+        "features/form_curves": (rolling.FORM, partial(rolling.form_block, runs)),
+        "features/bias_maps": (rolling.DRAW, partial(rolling.draw_bias, runs, shrinkage)),
     }
     start, end = runs["race_date"].min(), runs["race_date"].max()
     for name, (columns, in_polars) in families.items():
-        select = load_table(name).text.rstrip().rstrip(";")
+        select = load_table(name).select
         query = f"create or replace temp table family as select runner_key, {', '.join(columns)} from ({select})"
-        in_sql = timed(lambda query=query: connection.execute(query, {"start": start, "end": end}))
+        in_sql = timed(partial(connection.execute, query, {"start": start, "end": end}))
         began = time.perf_counter()
         frame = in_polars()
         seconds[name.split("/")[1]] = (in_sql, time.perf_counter() - began)

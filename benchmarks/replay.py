@@ -148,12 +148,15 @@ def night(
         write_day_files(root, rows.filter(pl.col("date") == previous.isoformat()), sidecar, previous.isoformat())
     if day is not None:
         write_racecards(rows, day=day, out=root.racecards)
-    now = datetime.combine(day or (previous + timedelta(days=1)), datetime.min.time(), UTC) + timedelta(hours=2)  # type: ignore[operator]
+    start, end = previous or day, day or previous
+    assert start is not None, "a night has a race day behind it or before it"
+    assert end is not None
+    now = datetime.combine(day or end + timedelta(days=1), datetime.min.time(), UTC) + timedelta(hours=2)
     models = serving_models(registry_of(root), CHAMPION_NAME)
     serving = models[0]
     with warehouse.connect("replay: a night") as connection:
         timed(seconds, "land", lambda: land(root, connection))
-        timed(seconds, "build", lambda: build(connection, previous or day, day or previous))
+        timed(seconds, "build", lambda: build(connection, start, end))
         create_outcomes_if_any(connection)
         judged = timed(seconds, "evaluate", lambda: evaluate(connection, previous))
         watched = timed(seconds, "watch", lambda: watched_frame(connection, serving.bundle.cutoff, DECISION_PRICE.kind))

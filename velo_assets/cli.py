@@ -211,11 +211,13 @@ def analyze() -> None:
 @app.command()
 def lint() -> None:
     """Lint every feature's SQL for leaks."""
-    from velo_assets.warehouse.lint import lint_tables
+    from velo_assets.warehouse.lint import RULES, lint_tables
 
     findings = lint_tables()
     for finding in findings:
         typer.echo(str(finding))
+    for rule in sorted({finding.rule for finding in findings}):
+        typer.echo(f"[{rule}] {RULES[rule]}")
     typer.echo(f"{len(findings)} leaks found.")
     raise typer.Exit(1 if findings else 0)
 

@@ -161,14 +161,13 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     """Split every strategy along every dimension."""
     import polars as pl
 
-    from velo_assets.betting.metrics import breakdown
+    from velo_assets.betting.metrics import BREAKDOWNS, breakdown
     from velo_assets.betting.strategies import load_strategies
     from velo_assets.betting.trials import count_trials, data_fingerprint
     from velo_assets.warehouse.query import frame_of
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
-    dimensions = ("year", "code", "course", "race_class", "price_band", "month")
     with warehouse.get_connection() as connection:
         races = frame_of(connection, "select distinct race_date, race_key from backtest.walk_forward")
         trials = count_trials(connection, data_fingerprint(races))
@@ -177,7 +176,7 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
                 pl.lit(by).alias("dimension"), pl.col("group").cast(pl.String)
             )
             for ledger in _ledgers_of(connection, [strategy.id for strategy in load_strategies()])
-            for by in dimensions
+            for by in BREAKDOWNS
         ]
         built = replace_table(connection, "backtest/breakdowns", pl.concat(parts, how="diagonal_relaxed"))
         record(connection, context, inputs, built.rows)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from velo_assets.betting.metrics import counted
 from velo_assets.betting.predictions import recipes
 from velo_assets.modelling.bootstrap import DEFAULT_DRAWS, day_sums, paired_delta_r2, resample
 from velo_assets.modelling.races import Races
@@ -44,7 +43,7 @@ class Run:
     Attributes:
         run_id: name of its folder.
         predictions: wide frame, columns `STORED_COLUMNS`, `market_probability`, `probability_<recipe>`.
-        days: what each strategy staked and made each day, from `day_totals`.
+        days: what each strategy staked and made each day: `strategy_id, race_date, bets, stake, profit`.
         settings: what produced it.
     """
 
@@ -71,22 +70,6 @@ class Comparison:
     notes: list[str]
 
 
-def day_totals(bets: pl.DataFrame) -> pl.DataFrame:
-    """What each strategy staked and made each day: all that a paired comparison of returns needs of a ledger.
-
-    Args:
-        bets: ledger.
-
-    Returns:
-        `strategy_id, race_date, bets, stake, profit` over the bets that count, strategies in the order of the ledger.
-    """
-    return (
-        counted(bets)
-        .group_by("strategy_id", "race_date", maintain_order=True)
-        .agg(pl.len().cast(pl.Int64).alias("bets"), pl.col("stake").sum(), pl.col("profit").sum())
-    )
-
-
 def write_run(
     runs: Path, run_id: str, predictions: pl.DataFrame, days: pl.DataFrame, settings: Mapping[str, Any]
 ) -> Path:
@@ -96,7 +79,7 @@ def write_run(
         runs: folder of all runs (`reports/runs`).
         run_id: letters, digits, `.`, `_` and `-`.
         predictions: wide frame.
-        days: from `day_totals`.
+        days: `strategy_id, race_date, bets, stake, profit` over the bets that count, strategies in ledger order.
         settings: JSON-ready.
 
     Returns:
@@ -220,22 +203,18 @@ def comparison_table(a: str, b: str, result: Comparison) -> pl.DataFrame:
         `cases` are the bets of run b).
     """
     parts = [
-        result.accuracy.select(
-            pl.lit("r2").alias("measure"),
-            pl.col("recipe").alias("name"),
-            pl.col("races").alias("cases"),
-            pl.col("r2_a").alias("value_a"),
-            pl.col("r2_b").alias("value_b"),
+        table.select(
+            pl.lit(measure).alias("measure"),
+            pl.col(name).alias("name"),
+            pl.col(cases).alias("cases"),
+            pl.col(f"{measure}_a").alias("value_a"),
+            pl.col(f"{measure}_b").alias("value_b"),
             *_INTERVAL,
-        ),
-        result.money.select(
-            pl.lit("roi").alias("measure"),
-            pl.col("strategy_id").alias("name"),
-            pl.col("bets_b").alias("cases"),
-            pl.col("roi_a").alias("value_a"),
-            pl.col("roi_b").alias("value_b"),
-            *_INTERVAL,
-        ),
+        )
+        for measure, table, name, cases in (
+            ("r2", result.accuracy, "recipe", "races"),
+            ("roi", result.money, "strategy_id", "bets_b"),
+        )
     ]
     runs = (pl.lit(a).alias("run_a"), pl.lit(b).alias("run_b"))
     return pl.concat(parts).select(*runs, pl.all()).cast(COMPARISON)  # type: ignore[arg-type]

@@ -37,9 +37,6 @@ OUTCOME_COLUMNS = (
     "race_known",
 )
 
-DIMENSIONS = ("code", "course", "race_class", "field_size", "is_handicap")
-"""Race columns carried into the ledger for the breakdowns."""
-
 LEDGER: dict[str, pl.DataType] = {
     "strategy_id": pl.String(),
     "race_date": pl.Date(),

@@ -38,7 +38,7 @@ from velo_assets.settings import PRICE_BUCKETS
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-BREAKDOWNS = ("year", "month", "code", "course", "race_class", "price_band")
+BREAKDOWNS = ("year", "code", "course", "race_class", "price_band", "month")
 """Dimensions of `breakdown`; `month` is the calendar month, year and month together are `year_month`."""
 
 MINIMUM_SD = 1e-12

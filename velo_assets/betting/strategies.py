@@ -238,15 +238,6 @@ class Selection:
         return self.frame.select(pl.len().over("race_key")).to_series().to_numpy().astype(np.int64)
 
 
-def edge_cut(strategy: Strategy, history: pl.DataFrame) -> float | None:
-    """The cut to use on upcoming cards: the quantile of edges over all past predictions; None when there is none."""
-    if strategy.top_share is None or history.is_empty():
-        return None
-    selection = Selection(history)
-    edges = selection.edge(strategy)[selection.eligible(strategy)]
-    return float(np.quantile(edges, 1.0 - strategy.top_share)) if len(edges) else None
-
-
 def _day_quantile(edge: FloatArray, days: NDArray[np.int64], rows: BoolArray, level: float) -> FloatArray:
     """Quantile of the edge over the chosen rows of each day, spread over the rows; infinite where a day has none."""
     spread = np.full(len(edge), np.inf)

@@ -432,17 +432,6 @@ class LinearLogit:
             place = slice(len(self.used_) + part.start, len(self.used_) + part.stop)
             yield place, (~np.isfinite(matrix[:, self.indicators_[part]])).astype(np.float64)
 
-    def score_standard_error(self, matrix: NDArray[np.float32], races: Races) -> FloatArray:
-        """Standard error of the score relative to its race's mean score, `(runners,)`.
-
-        Only differences within a race are identified, so the design is centred by race first.
-        """
-        design = self.design(matrix, races)
-        means = race_sum(design, races.race_starts) / races.field_size[:, None]
-        design -= np.repeat(means, races.field_size, axis=0)
-        variance: FloatArray = np.einsum("ij,ij->i", design @ self.covariance_, design)
-        return np.sqrt(np.maximum(variance, 0.0))
-
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         return {

@@ -146,7 +146,6 @@ class CusumRule:
         sd: standard deviation of a day's gap sum per root of its races [nats].
         allowance: k, per race [sd].
         threshold: alarm when S exceeds it [sd].
-        reference_races: races behind the rule.
         false_alarms_per_year: at `RACES_PER_YEAR`, what the threshold was set for.
     """
 
@@ -154,7 +153,6 @@ class CusumRule:
     sd: float
     allowance: float
     threshold: float
-    reference_races: int
     false_alarms_per_year: float
 
 
@@ -230,7 +228,7 @@ def calibrate_cusum(
         value = np.maximum(0.0, value + (gap - races * own_mean) / own_sd - allowance * races)
         highest = np.maximum(highest, value)
     threshold = float(np.quantile(highest, np.exp(-false_alarms_per_year)))
-    return CusumRule(mean, sd, allowance, threshold, reference.total_races, false_alarms_per_year)
+    return CusumRule(mean, sd, allowance, threshold, false_alarms_per_year)
 
 
 def run_cusum(rule: CusumRule, watched: DayGaps) -> CusumReading:

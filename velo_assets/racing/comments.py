@@ -12,10 +12,6 @@ Everything here is post-race text, except the prices of the bracket, which were 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import duckdb
 
 STYLES = ("made all", "led", "prominent", "mid-division", "held up", "in rear")
 """Running styles from front to back."""
@@ -386,9 +382,3 @@ MACROS = _macros()
 - `price_move(opening_odds, starting_odds)`: `ln(starting / opening)` of decimal odds. Negative = shortened (steam),
   positive = lengthened (drift), null unless both prices are above 1.
 """
-
-
-def register_comment_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create every macro of this module on `connection`."""
-    for statement in MACROS:
-        connection.execute(statement)

@@ -29,23 +29,3 @@ MACROS: tuple[str, ...] = (
        dash_or_null(sp) is not null and sp_bare(sp) <> '' and sp_odds(sp) is null""",
 )
 """Macros: text of a starting price to decimal odds and favourite mark."""
-
-
-def fraction_text(numerator: int, denominator: int, favourite_mark: str = "") -> str:
-    """Write odds as the export does: `numerator/denominator` plus mark, even money as `Evens`.
-
-    Args:
-        numerator: profit.
-        denominator: stake.
-        favourite_mark: '', 'F', 'J' or 'C'.
-
-    Raises:
-        ValueError: when either number is below 1 or the mark is unknown.
-    """
-    if numerator < 1 or denominator < 1:
-        raise ValueError(f"Odds need two positive whole numbers, not {numerator}/{denominator}.")
-    if favourite_mark not in ("", "F", "J", "C"):
-        raise ValueError(f"Unknown favourite mark {favourite_mark!r}: use '', 'F', 'J' or 'C'.")
-    if numerator == denominator:
-        return f"Evens{favourite_mark}"
-    return f"{numerator}/{denominator}{favourite_mark}"

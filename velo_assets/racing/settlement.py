@@ -15,17 +15,6 @@ FloatArray = NDArray[np.float64]
 MIN_DECIMAL_ODDS = 1.01
 """The shortest price any market offers. A lower one is a fault of the data, never a bet."""
 
-RESULT_COLUMNS = (
-    "race_key",
-    "runner_key",
-    "settles",
-    "unsettled_reason",
-    "weighed_in_position",
-    "win_share",
-    "tied_runners",
-    "winners",
-)
-
 
 def win_return(decimal_odds: ArrayLike, win_share: ArrayLike, rule4_pence: ArrayLike = 0) -> FloatArray:
     """Return of 1 unit staked to win, stake included.
@@ -92,8 +81,9 @@ def settling_results(results: pl.DataFrame) -> pl.DataFrame:
             `weighed_in_position`. All runners of a race.
 
     Returns:
-        `RESULT_COLUMNS`, one row per runner: `settles` (Boolean), `unsettled_reason` (null when it settles),
-        `win_share` (1, 1/n, 0), `tied_runners` (runners that share the position) and `winners` (of the race). A race
+        One row per runner: `race_key`, `runner_key`, `settles` (Boolean), `unsettled_reason` (null when it settles),
+        `weighed_in_position`, `win_share` (1, 1/n, 0), `tied_runners` (runners that share the position) and `winners`
+        (of the race). A race
         without a winner, and one with several winners that are not flagged as a dead heat of that many, does not
         settle.
     """

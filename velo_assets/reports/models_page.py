@@ -349,7 +349,7 @@ def _recipes(recipes: pl.DataFrame, shipped: str) -> dict[str, Any]:
     rows = [
         [
             _cell(
-                RECIPE_WORDS.get(row["recipe"], row["recipe"]) + (" (shipped)" if row["recipe"] == shipped else ""),
+                _recipe_words(row["recipe"]) + (" (shipped)" if row["recipe"] == shipped else ""),
                 "text",
             ),
             _cell(number(row["r2"], 5)),

@@ -106,11 +106,6 @@ CORE_COLUMNS: Mapping[str, Mapping[str, Known]] = {
 }
 """The contract: core table to column to the moment it becomes known."""
 
-RESULT_SIDE_RAW_COLUMNS = frozenset(
-    {"pos", "ovr_btn", "btn", "time", "secs", "sp", "dec", "prize", "rpr", "ts", "comment", "win_result", "win_bsp"}
-)
-"""Raceform columns written at the off or after the race. No column of races or entries may be made of them."""
-
 
 def known_at(table: str, column: str) -> Known:
     """When a column of a SQL table becomes known, for the race of its own row.

@@ -73,6 +73,11 @@ class SqlTable:
         return f"{self.schema}.{self.table}"
 
     @property
+    def select(self) -> str:
+        """The SQL without its closing semicolon, to stand inside another statement."""
+        return self.text.rstrip().rstrip(";")
+
+    @property
     def code_version(self) -> str:
         """Hash of the SQL without comments and white space, so that a reworded comment rebuilds nothing."""
         bare = _COMMENT.sub(" ", self.text)

@@ -14,7 +14,6 @@ from velo_assets.betting.compare import (
     compare_runs,
     comparison_table,
     comparison_text,
-    day_totals,
     drop_old_runs,
     latest_two,
     load_run,
@@ -22,11 +21,20 @@ from velo_assets.betting.compare import (
     write_run,
 )
 from velo_assets.betting.ledger import place_bets
-from velo_assets.betting.metrics import strategy_table
+from velo_assets.betting.metrics import counted, strategy_table
 from velo_assets.betting.strategies import Strategy
 from velo_assets_tests.betting.frames import random_world
 
 TOP = Strategy("top", "Top", "blend", top_share=0.3)
+
+
+def day_totals(bets: pl.DataFrame) -> pl.DataFrame:
+    """What reports/verdict.py takes from the ledger."""
+    return (
+        counted(bets)
+        .group_by("strategy_id", "race_date", maintain_order=True)
+        .agg(pl.len().cast(pl.Int64).alias("bets"), pl.col("stake").sum(), pl.col("profit").sum())
+    )
 
 
 def store(runs: Path, run_id: str, frame: pl.DataFrame, **settings: object) -> pl.DataFrame:

@@ -14,7 +14,6 @@ from velo_assets.betting.strategies import (
     Selection,
     Strategy,
     UnknownStrategyError,
-    edge_cut,
     load_strategies,
     runnable,
 )
@@ -100,9 +99,6 @@ def test_the_cut_comes_from_earlier_folds() -> None:
     folds = frame.get_column("fold").to_numpy()
     cut = selection.cut(strategy, selection.eligible(strategy))
     assert cut[folds == 2022].max() == pytest.approx(np.quantile(edge[folds < 2022], 0.8))
-    assert edge_cut(strategy, frame.filter(pl.col("fold") < 2022)) == pytest.approx(
-        np.quantile(edge[folds < 2022], 0.8)
-    )
 
 
 def test_later_predictions_change_no_earlier_choice() -> None:
@@ -134,7 +130,3 @@ def test_strategies_without_their_inputs_are_set_aside_with_the_reason() -> None
     able, why = runnable(load_strategies(["blend_top20", "convergence_2of3"]), wide([[2.0, 4.0]], [0]))
     assert [strategy.id for strategy in able] == ["blend_top20"]
     assert "module_tie" in why["convergence_2of3"]
-
-
-def test_no_history_no_cut() -> None:
-    assert edge_cut(Strategy("a", "A", "blend"), random_world(5, seed=0)) is None

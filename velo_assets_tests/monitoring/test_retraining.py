@@ -9,7 +9,7 @@ from velo_assets.monitoring.retraining import DECISION_SCHEMA, RetrainDecision, 
 from velo_assets.monitoring.triggers import CusumReading, CusumRule, DriftReading
 
 NOW = datetime(2024, 6, 1, 2, tzinfo=UTC)
-RULE = CusumRule(0.0, 1.0, 0.05, 10.0, 5000, 0.5)
+RULE = CusumRule(0.0, 1.0, 0.05, 10.0, 0.5)
 QUIET = CusumReading(RULE, 2.0, np.array([1.0, 2.0]), 300, None, None)
 ALARM = CusumReading(RULE, 12.0, np.array([1.0, 12.0]), 300, date(2024, 5, 30), 280)
 

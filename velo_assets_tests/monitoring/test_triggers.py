@@ -41,7 +41,7 @@ def test_a_gap_that_is_no_number_is_refused() -> None:
 
 
 def test_the_sum_follows_pages_recursion() -> None:
-    rule = CusumRule(mean=0.0, sd=1.0, allowance=0.5, threshold=3.0, reference_races=100, false_alarms_per_year=1.0)
+    rule = CusumRule(mean=0.0, sd=1.0, allowance=0.5, threshold=3.0, false_alarms_per_year=1.0)
     days = DayGaps(
         np.arange("2022-01-01", "2022-01-05", dtype="datetime64[D]"),
         np.array([2.0, 2, 2, 2]),
@@ -56,7 +56,7 @@ def test_the_sum_follows_pages_recursion() -> None:
 
 
 def test_no_day_is_quiet() -> None:
-    rule = CusumRule(0.0, 1.0, 0.05, 3.0, 100, 1.0)
+    rule = CusumRule(0.0, 1.0, 0.05, 3.0, 1.0)
     reading = run_cusum(rule, DayGaps.empty())
     assert not reading.alarm
     assert reading.value == 0.0

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velo_assets.racing.comments import STYLE_PHRASES, STYLE_SCORES, STYLES, register_comment_macros
+from velo_assets.racing.comments import STYLE_PHRASES, STYLE_SCORES, STYLES
+from velo_assets.racing.macros import register
 
 
 @pytest.fixture(scope="module")
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as opened:
-        register_comment_macros(opened)
+        register(opened)
         yield opened
 
 

@@ -4,7 +4,6 @@ import pytest
 
 from velo_assets.warehouse.availability import (
     CORE_COLUMNS,
-    RESULT_SIDE_RAW_COLUMNS,
     Known,
     LateColumnError,
     UndeclaredColumnError,
@@ -13,6 +12,11 @@ from velo_assets.warehouse.availability import (
 )
 from velo_assets.warehouse.lineage import trace
 from velo_assets.warehouse.sql_table import load_table
+
+RAW_RESULT_COLUMNS = frozenset(
+    {"pos", "ovr_btn", "btn", "time", "secs", "sp", "dec", "prize", "rpr", "ts", "comment", "win_result", "win_bsp"}
+)
+"""Raceform columns written at the off or after the race."""
 
 
 def test_every_core_column_declares_when_it_is_known() -> None:
@@ -47,7 +51,7 @@ def test_nothing_known_before_the_off_is_made_of_a_raw_result_column(table: str)
     for column in load_table(table).columns:
         if known_at(table, column.name) <= Known.MORNING:
             raw = {name for source, name in trace(table, column.name).leaves() if source == "landing/raceform"}
-            assert not raw & RESULT_SIDE_RAW_COLUMNS, column.name
+            assert not raw & RAW_RESULT_COLUMNS, column.name
 
 
 def test_the_matrix_refuses_what_comes_after_the_decision() -> None:

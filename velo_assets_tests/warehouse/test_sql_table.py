@@ -51,6 +51,11 @@ def test_reads_header_columns_and_dependencies(sql_root: Path) -> None:
     assert table.relation == "features.form"
 
 
+def test_a_select_can_stand_inside_another_statement(sql_root: Path) -> None:
+    (sql_root / "features" / "form.sql").write_text(f"{GOOD.rstrip()};\n\n")
+    assert load_table("features/form").select == GOOD.rstrip()
+
+
 def test_a_reworded_comment_keeps_the_code_version(sql_root: Path) -> None:
     path = sql_root / "features" / "form.sql"
     path.write_text(GOOD)
