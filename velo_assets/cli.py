@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from velo_assets.settings import DataRoot, SimulatedDefault
+from velo_assets.settings import LAYERS, DataRoot, SimulatedDefault
 
 if TYPE_CHECKING:
     from velo_assets.automation.runner import Outcome
@@ -56,9 +56,13 @@ def run(
     years: Annotated[str, typer.Option(help="Rebuild these years whatever their state, such as 2019..2021.")] = "",
 ) -> None:
     """Land new files and build everything that is out of date, up to a layer."""
+    if to not in LAYERS:
+        typer.echo(f"There is no layer {to!r}; the layers are {', '.join(LAYERS)}.", err=True)
+        raise typer.Exit(2)
+    span = _parse_years(years)
     root = _data_root()
     _simulate_if_empty(root)
-    _run_chain(root, to=to, years=_parse_years(years))
+    _run_chain(root, to=to, years=span)
 
 
 @app.command()
@@ -134,9 +138,13 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
     from velo_assets.simulation.marker import data_kind
     from velo_assets.warehouse.connection import Warehouse
 
+    try:
+        race_day = date.fromisoformat(day)
+    except ValueError:
+        typer.echo(f"velo predict wants a day such as 2026-01-01, got {day!r}.", err=True)
+        raise typer.Exit(2) from None
     root = _data_root()
     with _plain_errors():
-        race_day = date.fromisoformat(day)
         models = serving_models(registry_of(root), CHAMPION_NAME)
         with Warehouse(root.warehouse).connect(f"velo predict {day}") as connection:
             rows = predict_cards(connection, models, [race_day], datetime.now(UTC))
@@ -202,7 +210,7 @@ def analyze() -> None:
     root = _data_root()
     with _plain_errors():
         write_catalogue(root.reports / "feature_catalogue.html", root.reports / "feature_catalogue.md")
-        with Warehouse(root.warehouse).connect("velo analyze") as connection:
+        with Warehouse(root.warehouse).read("velo analyze") as connection:
             write_quality_page(connection, root, root.reports / "data_quality.html")
     for name in ("feature_catalogue.html", "feature_catalogue.md", "data_quality.html"):
         typer.echo(root.reports / name)
@@ -220,6 +228,25 @@ def lint() -> None:
         typer.echo(f"[{rule}] {RULES[rule]}")
     typer.echo(f"{len(findings)} leaks found.")
     raise typer.Exit(1 if findings else 0)
+
+
+@app.command()
+def leaks(
+    days: Annotated[int, typer.Option(help="Race days tried, spread over the data.", min=1)] = 1,
+    table: Annotated[
+        list[str] | None, typer.Option(help="Feature table, such as features/trouble; all by default.")
+    ] = None,
+) -> None:
+    """Prove on the warehouse that no feature knows its future: features of sampled days, built from altered results."""
+    from velo_assets.warehouse.connection import Warehouse
+    from velo_assets.warehouse.recompute import prove
+
+    passed = True
+    with _plain_errors(), Warehouse(_data_root().warehouse).read("velo leaks") as connection:
+        for result in prove(connection, days, tuple(table) if table else None):
+            typer.echo(str(result))
+            passed = passed and result.passed
+    raise typer.Exit(0 if passed else 1)
 
 
 @app.command()
@@ -385,10 +412,18 @@ def _parse_years(text: str) -> tuple[int, int] | None:
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """Errors that a person can act on are one line, not a stack; VELO_DEBUG=1 shows the stack."""
+    import duckdb
+
     try:
         yield
     except typer.Exit:
         raise
+    except duckdb.CatalogException as error:
+        if os.environ.get("VELO_DEBUG"):
+            raise
+        missing = str(error).splitlines()[0].removeprefix("Catalog Error: ")
+        typer.echo(f"velo: {missing} `velo run` builds what is missing.", err=True)
+        raise typer.Exit(1) from error
     except (ValueError, FileNotFoundError, TimeoutError, RuntimeError) as error:
         if os.environ.get("VELO_DEBUG"):
             raise

@@ -74,13 +74,15 @@ VELO_COMMANDS: tuple[tuple[str, str, int, str], ...] = (
     ("velo land", "land", 0, "Landed: 3 new"),
     ("velo run --to features", "run --to features", 0, "features"),
     ("velo run --to features --years", "run --to features --years 2023", 0, "features"),
+    ("velo leaks", "leaks --table features/form_curves", 0, "T8 parity: passed"),
+    ("velo leaks --days 2", "leaks --days 2 --table features/trouble", 0, "T6 tripwire: passed"),
     ("velo run", "run", 0, "assets materialized"),
     ("velo run --years 2019..2021", "run --years 2022..2023", 0, "for 2022 to 2023"),
     ("velo nightly", "nightly", 0, "assets materialized"),
     ("velo train", "train", 0, "Challenger"),
     ("velo predict 2026-01-01", "predict 2024-01-01", 0, "races priced"),
     ("velo status", "status", 0, "Landed"),
-    ("velo promote 3", "promote 1", 1, "gate"),
+    ("velo promote 3", "promote 1", 1, "stays out"),
     ("velo rollback", "rollback", 1, "champion"),
     ("velo compare RUN_A RUN_B", "compare {run} {run}", 0, "r2"),
     ("velo snapshot", "snapshot", 0, "snapshots"),
@@ -111,7 +113,7 @@ def test_every_velo_command_of_the_docs_runs(
     for documented_as, command, code, words in VELO_COMMANDS:
         if command == "nightly":
             _hand_in_card(root, date(2024, 1, 1))
-        runs = sorted(path.name for path in (root.reports / "runs").glob("*")) if "{run}" in command else [""]
+        runs = sorted(path.name for path in (root.reports / "runs").glob("*-*")) if "{run}" in command else [""]
         backups = sorted((tmp_path / "backups").glob("velo-*")) if "{backup}" in command else [Path()]
         arguments = shlex.split(command.format(scratch=tmp_path, run=runs[-1], backup=backups[-1]))
         result = runner.invoke(app, arguments)

@@ -8,7 +8,7 @@ from velo_assets.warehouse.builds import forget_build
 from velo_assets.warehouse.sql_table import SqlTable, all_tables
 
 SAMPLED_DAYS = 1
-"""Days rebuilt per check from data cut at that day; the test suite and `velo leaks` rebuild more."""
+"""Days rebuilt per check from data cut at that day; the test suite and `velo leaks` try more."""
 
 
 def checks() -> list[dg.AssetChecksDefinition]:

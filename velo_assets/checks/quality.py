@@ -1,4 +1,4 @@
-"""Quality checks: no feature column is empty throughout, and null rates are shown per family."""
+"""Quality checks: no feature family is empty; null rates, constant and one-sided columns are shown per family."""
 
 import dagster as dg
 
@@ -20,14 +20,15 @@ def _null_rates(table: SqlTable) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset_key(table.name),
         name="null_rates",
-        description="No column is null wherever it could have a value; columns empty for want of an input are listed.",
+        description="The family has values; columns that are empty, constant, or null in one whole year or country are "
+        "listed.",
     )
     def null_rates(warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        from velo_assets.warehouse.null_policy import family_null_rate
-        from velo_assets.warehouse.null_policy import null_rates as measure
+        from velo_assets.warehouse import null_policy
 
         with warehouse.get_connection() as connection:
-            rates = measure(connection, table.name)
+            counts = null_policy.count_nulls(connection, table.name)
+        rates, findings = null_policy.null_rates(counts), null_policy.null_findings(counts)
         empty = [rate.column for rate in rates if rate.rows and rate.all_nulls == rate.rows]
         return dg.AssetCheckResult(
             # A column is empty for want of an input (no ratings in Hong Kong files) as often as by a mistake in SQL;
@@ -35,8 +36,9 @@ def _null_rates(table: SqlTable) -> dg.AssetChecksDefinition:
             passed=len(empty) < len(rates),
             severity=dg.AssetCheckSeverity.WARN,
             metadata={
-                "null_rate": family_null_rate(rates),
+                "null_rate": null_policy.family_null_rate(rates),
                 "empty_columns": dg.MetadataValue.json(empty),
+                "findings": dg.MetadataValue.md("\n".join(f"- {finding.message}" for finding in findings) or "none"),
                 "rates": dg.MetadataValue.md(
                     "\n".join(
                         ["| column | null rate where it can exist |", "|---|---:|"]

@@ -16,6 +16,7 @@ import duckdb
 import polars as pl
 
 from velo_assets.ingestion import manifest
+from velo_assets.ingestion.betfair_sp import join_report
 from velo_assets.ingestion.rejects import REASONS
 from velo_assets.ingestion.sql_text import literal, quoted
 from velo_assets.racing.macros import register
@@ -249,10 +250,11 @@ def write_quality_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, pa
     collisions = identity_collisions(connection)
     reasons = rejects_per_reason(connection)
     typed = [(f"core.{table}", typed_profile(connection, table)) for table in TYPED_TABLES]
+    exchange = join_report(connection).rows() if parts["betfair_sp"] else []
     _write_page(
         connection, root, path, "Everything that has landed, as it stands in the warehouse.", files, parts,
         rejects="landing.rejects join landing.manifest using (file, sha256) where manifest.status = 'live'",
-        collisions=collisions, typed=typed,
+        collisions=collisions, typed=typed, exchange=exchange,
     )  # fmt: skip
     live = files.filter(pl.col("status") == "live")
     return {
@@ -317,6 +319,7 @@ def _write_page(
     rejects: str,
     collisions: Sequence[Collision] = (),
     typed: Sequence[tuple[str, pl.DataFrame]] = (),
+    exchange: Sequence[tuple[str, int, int]] = (),
 ) -> Path:
     from velo_assets.reports.pages import banners, render_page, write_page
     from velo_assets.simulation.marker import data_kind
@@ -342,6 +345,7 @@ def _write_page(
         reasons=[(reason, n, REASONS.get(reason, "see the reader of this kind")) for reason, n in reasons],
         samples=samples,
         collisions=collisions,
+        exchange=exchange,
         profiles=[(name, *_heat(frame), frame.to_dicts()) for name, frame in [*landed, *typed] if frame.height],
     )
     return write_page(path, page)

@@ -241,8 +241,11 @@ def _stacked(
         earlier = train_rows(frame, fold)
         if earlier.is_empty():
             continue
-        model = fit(earlier, fold)
         scored = scored_rows(frame, fold)
+        if scored.height and scored["win_share"].is_null().all() and priced_frame(scored).is_empty():
+            # Cards only, as in the first night of a year: nothing has run yet, so nothing owes a closing price.
+            continue
+        model = fit(earlier, fold)
         predictions = model.predict(scored, fold.fold)
         metrics = _r2(scored, predictions, probability)
         stored = model.to_dict()

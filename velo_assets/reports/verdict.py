@@ -23,7 +23,7 @@ from velo_assets.reports.tear_sheet import build_tear_sheet
 from velo_assets.settings import DataRoot, DecisionPrice
 from velo_assets.simulation.marker import data_kind
 from velo_assets.warehouse.connection import Warehouse
-from velo_assets.warehouse.null_policy import family_null_rate, null_rates
+from velo_assets.warehouse.null_policy import count_nulls, family_null_rate, null_rates
 from velo_assets.warehouse.query import frame_of, row_of
 from velo_assets.warehouse.sql_table import all_tables
 
@@ -238,4 +238,4 @@ def _null_rates(connection: duckdb.DuckDBPyConnection) -> dict[str, float]:
     """Worst null rate of each family, over rows where the value can exist."""
     per_runner = (t for t in all_tables() if t.schema == "features" and any(c.name == "runner_key" for c in t.columns))
     families = [table.name for table in per_runner]
-    return {name.split("/")[1]: family_null_rate(null_rates(connection, name)) for name in families}
+    return {name.split("/")[1]: family_null_rate(null_rates(count_nulls(connection, name))) for name in families}

@@ -6,12 +6,15 @@ country. Does not belong here: the SQL that makes the values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import add
+from typing import Any
 
 import duckdb
 
-from velo_assets.warehouse.sql_table import SqlTable, load_table
+from velo_assets.warehouse.query import row_of
+from velo_assets.warehouse.sql_table import load_table
 
 MIN_ROWS = 500
 """A year or country with fewer rows says nothing about a column."""
@@ -23,6 +26,34 @@ MANY_RUNS = 6
 """Form values look back six runs at most; horses with more are one group."""
 
 _KEYS = ("race_date", "race_key", "runner_key")
+
+_YEAR, _COUNTRY, _CODE, _RUNS_BEFORE = _GROUPED_BY = range(4)
+
+
+@dataclass(frozen=True)
+class NullCounts:
+    """What one pass over a family counts.
+
+    Attributes:
+        family: feature table.
+        columns: its features.
+        groups: year, country, code, earlier runs of the horse (0 to 6 and more), rows, then the known values of each
+            column.
+        constant: columns with several values, all the same, and how many.
+    """
+
+    family: str
+    columns: tuple[str, ...]
+    groups: tuple[tuple[Any, ...], ...]
+    constant: Mapping[str, int]
+
+    def by(self, *keys: int) -> dict[tuple[Any, ...], tuple[int, ...]]:
+        """Rows and known values of each column, added up over groups that share these of the first four keys."""
+        sums: dict[tuple[Any, ...], tuple[int, ...]] = {}
+        for group in self.groups:
+            key, counts = tuple(group[place] for place in keys), group[len(_GROUPED_BY) :]
+            sums[key] = tuple(map(add, sums.get(key, (0,) * len(counts)), counts))
+        return sums
 
 
 @dataclass(frozen=True)
@@ -61,19 +92,15 @@ class NullFinding:
     message: str
 
 
-def null_rates(connection: duckdb.DuckDBPyConnection, family: str) -> list[NullRate]:
-    """Null rate of every feature of a family over the rows where the value can exist.
-
-    Rows are sorted into groups by country, code and earlier runs of the horse (0 to 6 and more). A value can exist in a
-    group when more than a few of its rows have one: no stalls over jumps, no classes abroad, no third-last run for a
-    horse that has run twice.
+def count_nulls(connection: duckdb.DuckDBPyConnection, family: str) -> NullCounts:
+    """Count the known values of every feature of a family.
 
     Args:
         connection: an open warehouse with the family built.
         family: `features/...`, one row per runner.
     """
     table = load_table(family)
-    columns = _features(table)
+    columns = tuple(column.name for column in table.columns if column.name not in _KEYS)
     known = ", ".join(f"count(feature.{name})" for name in columns)
     groups = connection.execute(
         f"""
@@ -83,19 +110,32 @@ def null_rates(connection: duckdb.DuckDBPyConnection, family: str) -> list[NullR
                     range between interval 1095 day preceding and interval 1 day preceding), {MANY_RUNS}) as runs_before
             from core.entries
         )
-        select count(*), {known}
+        select year(feature.race_date) as year, races.country, races.code, history.runs_before, count(*), {known}
         from {table.relation} as feature
         inner join history on history.runner_key = feature.runner_key
         inner join core.races as races on races.race_key = feature.race_key
-        group by races.country, races.code, history.runs_before
+        group by year, races.country, races.code, history.runs_before
         """
     ).fetchall()
+    values = ", ".join(f"case when min({name}) = max({name}) then count({name}) end" for name in columns)
+    same = row_of(connection, f"select {values} from {table.relation}")
+    constant = {name: count for name, count in zip(columns, same, strict=True) if count is not None and count > 1}
+    return NullCounts(family, columns, tuple(groups), constant)
+
+
+def null_rates(counts: NullCounts) -> list[NullRate]:
+    """Null rate of every feature over the rows where the value can exist.
+
+    A value can exist in a group of country, code and earlier runs of the horse when more than a few of its rows have
+    one: no stalls over jumps, no classes abroad, no third-last run for a horse that has run twice.
+    """
+    groups = counts.by(_COUNTRY, _CODE, _RUNS_BEFORE).values()
     rates = []
-    for i, name in enumerate(columns, start=1):
+    for i, name in enumerate(counts.columns, start=1):
         possible = [group for group in groups if group[i] > FEW * group[0]]
         rates.append(
             NullRate(
-                family,
+                counts.family,
                 name,
                 rows=sum(group[0] for group in groups),
                 possible=sum(group[0] for group in possible),
@@ -112,49 +152,36 @@ def family_null_rate(rates: Sequence[NullRate]) -> float:
     return sum(rate.nulls for rate in rates) / possible if possible else 0.0
 
 
-def null_findings(connection: duckdb.DuckDBPyConnection, family: str, *, min_rows: int = MIN_ROWS) -> list[NullFinding]:
-    """Constant columns, and columns null in one country or year only.
+def null_findings(counts: NullCounts, *, min_rows: int = MIN_ROWS) -> list[NullFinding]:
+    """Constant columns, empty ones, and columns null in one country or year only.
 
     Args:
-        connection: an open warehouse with the family built.
-        family: `features/...`, one row per runner.
+        counts: of the family.
         min_rows: smaller years and countries are passed over.
     """
-    table = load_table(family)
-    columns = _features(table)
-    if not columns:
-        return []
-    distinct = ", ".join(f"min({name}) is not distinct from max({name}), count({name})" for name in columns)
-    flat = connection.execute(f"select {distinct} from {table.relation}").fetchall()[0]
+    family = counts.family
     findings = [
-        NullFinding(family, name, "constant", f"{family}.{name} has one value in all {flat[2 * i + 1]} rows")
-        for i, name in enumerate(columns)
-        if flat[2 * i] and flat[2 * i + 1] > 1
+        NullFinding(family, name, "constant", f"{family}.{name} has one value in all {count} rows that have any")
+        for name, count in counts.constant.items()
     ]
+    _, *known = counts.by().get((), (0,) * (len(counts.columns) + 1))
+    filled = {name for name, count in zip(counts.columns, known, strict=True) if count}
     findings += [
         NullFinding(family, name, "empty", f"{family}.{name} is null in every row")
-        for i, name in enumerate(columns)
-        if flat[2 * i + 1] == 0
+        for name in counts.columns
+        if name not in filled
     ]
-    filled = {name for i, name in enumerate(columns) if flat[2 * i + 1] > 0}
-    for part, expression in (("year", "cast(year(feature.race_date) as varchar)"), ("country", "races.country")):
-        counted = ", ".join(f"count(feature.{name})" for name in columns)
-        rows = connection.execute(
-            f"select {expression} as part, count(*), {counted} from {table.relation} as feature "
-            "inner join core.races as races on races.race_key = feature.race_key group by part having count(*) >= ? "
-            "order by part",
-            [min_rows],
-        ).fetchall()
+    for part, key in (("year", _YEAR), ("country", _COUNTRY)):
+        places = sorted(
+            (str(place or "an unknown country"), sums)
+            for (place,), sums in counts.by(key).items()
+            if sums[0] >= min_rows
+        )
         # The first year has no history yet: what is null there is so by construction.
-        judged = rows[1:] if part == "year" else rows
-        for place, total, *known in judged:
+        for place, (rows, *known) in places[1:] if part == "year" else places:
             findings += [
-                NullFinding(family, name, f"null {part}", f"{family}.{name} is null in all {total} rows of {place}")
-                for name, count in zip(columns, known, strict=True)
+                NullFinding(family, name, f"null {part}", f"{family}.{name} is null in all {rows} rows of {place}")
+                for name, count in zip(counts.columns, known, strict=True)
                 if count == 0 and name in filled
             ]
     return findings
-
-
-def _features(table: SqlTable) -> list[str]:
-    return [column.name for column in table.columns if column.name not in _KEYS]

@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from velo_assets.warehouse.build import table_exists
 from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import all_tables, load_table
 
@@ -339,6 +340,34 @@ def same_day(
             bench.show_with(name, f"race_date <> date '{day}'", _shuffled(rows, seed, together=True))
 
     return _compared("T4 same day", connection, dates, tables, alter, texts, rebuild_upstream)
+
+
+def prove(
+    connection: duckdb.DuckDBPyConnection, days: int, tables: Sequence[str] | None = None
+) -> Iterator[CheckResult]:
+    """T1 to T4, T6 and T8 one after another. T7 is left to the tests: it builds all features of all years again.
+
+    Args:
+        connection: an open warehouse with features built; read-only is enough.
+        days: how many race days are tried.
+        tables: feature tables; None for all.
+
+    Raises:
+        ValueError: no such feature table.
+        FileNotFoundError: a table is not built yet.
+    """
+    order = feature_order()
+    for table in tables or ():
+        if table not in order:
+            raise ValueError(f"There is no feature table {table!r}; there are {', '.join(sorted(order))}.")
+    for table in ("core/results", *(tables or (*order, MATRIX))):
+        if not table_exists(connection, table):
+            raise FileNotFoundError(f"There is no table {table} yet: `velo run` builds it.")
+    dates = sample_dates(connection, days)
+    for check in (time_travel, future_perturbation, self_row, same_day, parity):
+        yield check(connection, dates, tables)
+    for table in tables or (MATRIX,):
+        yield tripwire(connection, table=table)
 
 
 def sampled_recomputation(

@@ -24,6 +24,12 @@ from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import build_table
 from velo_assets_tests.ingestion.raceform_rows import beaten, csv_text, row
 
+BETFAIR_SP = """\
+LOCAL_RACE_DATE,RACETIME_AEDT,COUNTRY,TRACK,EVENT_ID,WIN_MARKET_ID,PLACE_MARKET_ID,RACE_NAME,WIN_MARKET_NAME,\
+RACE_NUMBER,SELECTION_ID,RUNNER_NAME,RATED_PRICE,WIN_BSP,WIN_RESULT,PLACE_BSP,PLACE_RESULT
+2025-04-16,2025-04-17 01:00:00,GB,York,34,7,8,Stakes,1m,1,1,Nobody,7.5,4.0,1.0,1.5,1.0
+"""
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
@@ -117,6 +123,26 @@ def test_page_of_an_empty_warehouse(tmp_path: Path) -> None:
     connection.close()
     assert numbers["rows"] == 0
     assert "Nothing was rejected" in (tmp_path / "quality.html").read_text(encoding="utf-8")
+
+
+def test_the_page_says_how_many_exchange_prices_found_their_runner(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    for folder, text in (
+        (root.raceform, csv_text([row(date="2025-04-15", horse="Saxon Land (IRE)")])),
+        (root.betfair_sp, BETFAIR_SP),
+    ):
+        folder.mkdir()
+        (folder / "a.csv").write_text(text, encoding="utf-8")
+    connection = duckdb.connect()
+    connection.execute("create schema core")
+    register(connection)
+    land(root, connection, today=date(2026, 1, 1))
+    for table in ("core/races", "core/entries", "core/results", "core/prices"):
+        build_table(connection, table, date(2025, 1, 1), date(2025, 12, 31))
+    write_quality_page(connection, root, tmp_path / "quality.html")
+    connection.close()
+    page = (tmp_path / "quality.html").read_text(encoding="utf-8")
+    assert '<td class="text">no racing landed that day</td><td>1</td><td>1</td>' in page
 
 
 def test_a_landing_has_a_page_of_its_own_files_only(tmp_path: Path) -> None:

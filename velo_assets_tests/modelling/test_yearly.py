@@ -37,3 +37,17 @@ def test_experts_and_gate_pass_over_it_too() -> None:
     gates = {outcome.fold.fold: outcome for outcome in gate_folds(WITH_A_GAP, corrections, (2019, 2020))}
     assert gates[2019].predictions.height == 0
     assert gates[2020].predictions.height > 0
+
+
+def test_a_year_of_cards_alone_is_passed_over_until_something_has_run() -> None:
+    card = pl.col("race_date").dt.year() == 2020
+    unrun = [
+        pl.when(~card).then(pl.col(name)).alias(name) for name in ("win_share", "decimal_odds", "market_probability")
+    ]
+    world_of_cards = WITH_A_GAP.with_columns(unrun)
+    scores = world_of_cards.select("runner_key", score=pl.lit(0.0))
+    assert [outcome.fold.fold for outcome in blend_folds(world_of_cards, scores, (2018, 2020))] == [2018]
+    corrections = world_of_cards.select(
+        "runner_key", *(pl.lit(0.0).alias(f"correction_{regime.name}") for regime in PRICE_REGIMES)
+    )
+    assert [outcome.fold.fold for outcome in gate_folds(world_of_cards, corrections, (2018, 2020))] == [2018]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
-from velo_assets.warehouse.null_policy import NullFinding, family_null_rate, null_findings, null_rates
+from velo_assets.warehouse.null_policy import NullFinding, count_nulls, family_null_rate, null_findings, null_rates
 from velo_assets.warehouse.sql_table import load_table
 
 FAMILY = "features/trouble"
@@ -35,7 +35,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def rate(connection: duckdb.DuckDBPyConnection, column: str) -> tuple[int, int, int]:
-    found = next(r for r in null_rates(connection, FAMILY) if r.column == column)
+    found = next(r for r in null_rates(count_nulls(connection, FAMILY)) if r.column == column)
     return found.possible, found.nulls, found.all_nulls
 
 
@@ -52,15 +52,15 @@ def test_a_country_without_the_value_owes_none(connection: duckdb.DuckDBPyConnec
 
 
 def test_the_family_rate_is_over_all_its_values(connection: duckdb.DuckDBPyConnection) -> None:
-    rates = null_rates(connection, FAMILY)
+    rates = null_rates(count_nulls(connection, FAMILY))
     assert family_null_rate(rates) == 0.0
     connection.execute("update features.trouble set trouble_last = null where runner_key = 5")
-    assert family_null_rate(null_rates(connection, FAMILY)) == pytest.approx(1 / (40 * len(rates)))
+    assert family_null_rate(null_rates(count_nulls(connection, FAMILY))) == pytest.approx(1 / (40 * len(rates)))
     assert family_null_rate([]) == 0.0
 
 
 def findings(connection: duckdb.DuckDBPyConnection) -> list[NullFinding]:
-    return null_findings(connection, FAMILY, min_rows=5)
+    return null_findings(count_nulls(connection, FAMILY), min_rows=5)
 
 
 def test_nothing_is_found_in_good_columns(connection: duckdb.DuckDBPyConnection) -> None:
@@ -86,4 +86,4 @@ def test_one_sided_columns_are_named(connection: duckdb.DuckDBPyConnection, chan
 
 def test_small_parts_are_passed_over(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("update features.trouble set trouble_last = null where year(race_date) = 2018")
-    assert null_findings(connection, FAMILY) == []
+    assert null_findings(count_nulls(connection, FAMILY)) == []

@@ -17,6 +17,7 @@ from velo_assets.warehouse.recompute import (
     parity,
     permutation,
     permutation_of,
+    prove,
     same_day,
     sample_dates,
     sampled_recomputation,
@@ -124,6 +125,19 @@ def test_no_feature_beats_the_market(small_warehouse: duckdb.DuckDBPyConnection)
     assert result.passed, str(result)
     assert result.measures is not None
     assert 0.65 < result.measures["market concordance"] < 0.9
+
+
+def test_all_proofs_run_one_after_another(small_warehouse: duckdb.DuckDBPyConnection) -> None:
+    results = list(prove(small_warehouse, 1, (FORM,)))
+    assert [result.name[:2] for result in results] == ["T1", "T2", "T3", "T4", "T8", "T6"]
+    assert all(result.passed for result in results)
+
+
+def test_proofs_of_what_is_not_there_are_refused(small_warehouse: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(ValueError, match="no feature table 'features/whisper'"):
+        list(prove(small_warehouse, 1, ("features/whisper",)))
+    with pytest.raises(FileNotFoundError, match="core/results"):
+        list(prove(duckdb.connect(), 1))
 
 
 def races(count: int) -> pl.DataFrame:
