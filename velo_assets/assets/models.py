@@ -71,6 +71,9 @@ SEARCH_WORDS = (
     "search.json. 0: the defaults."
 )
 
+NO_FOLD = "a year is scored after a year of races to learn from, by gate and blend after a year of predictions"
+"""Why a window may be empty."""
+
 MODEL_CODE = code_version("modelling", "settings")
 """A change anywhere in modelling makes every model out of date: they share likelihood, folds and guards."""
 
@@ -109,11 +112,16 @@ def _model_asset(
         data_root: DataRootResource,
         model_registry: RegistryResource,
     ) -> dg.MaterializeResult[None]:
+        from velo_assets.ingestion.manifest import race_years
+        from velo_assets.modelling.walk_forward import require_scored_year
         from velo_assets.reports.asset_pictures import lines_per_fold_png
 
         window = window_of(context)
         with warehouse.get_connection() as connection:
             inputs = inputs_of(connection, context, window)
+            years = race_years(connection)
+        # A window may have no fold; all the data there are must have one.
+        require_scored_year(*years)
         chosen = context.op_execution_context.op_config if options else {}
         folds = make(data_root.root(), warehouse.warehouse(), window, **chosen)
         registry = model_registry.registry()
@@ -132,6 +140,10 @@ def _model_asset(
         if folds:
             extra["figures"] = _figures(folds)
             extra["mlflow_runs"] = dg.MetadataValue.json(run_ids)
+        else:
+            extra["no_fold"] = (
+                f"Nothing to score in {window.years[0]} to {window.years[-1]}: {NO_FOLD}. The window is empty."
+            )
         for name_of_file, content in folds[-1].files.items() if folds else ():
             if isinstance(content, bytes):
                 extra[name_of_file.removesuffix(".png")] = picture(content, "What moves the score, latest races")

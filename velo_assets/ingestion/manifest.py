@@ -250,6 +250,21 @@ def year_fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[int, str]:
     }
 
 
+def race_years(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """First and last year of all landed results and cards; prices or sectionals of other years tell of no race.
+
+    Raises:
+        LookupError: no race has landed.
+    """
+    (first, last), *_ = connection.execute(
+        """select min(years.year), max(years.year) from landing.years join landing.manifest using (file, sha256)
+           where manifest.status = 'live' and years.kind in ('raceform', 'racecards')"""
+    ).fetchall()
+    if first is None:
+        raise LookupError("No results and no cards have landed: put results into raceform/ and run `velo run`.")
+    return int(first), int(last)
+
+
 def touched_years(before: dict[int, str], after: dict[int, str]) -> tuple[int, ...]:
     """Years whose content differs between two fingerprints, sorted."""
     return tuple(sorted(year for year in before.keys() | after.keys() if before.get(year) != after.get(year)))

@@ -96,10 +96,10 @@ def folds(first_day: date, last_day: date, plan: FoldPlan | None = None) -> tupl
         plan: defaults when None.
 
     Returns:
-        Warm-up folds, then scored folds, by rising cutoff.
+        Warm-up folds, then scored folds, by rising cutoff; none of a span that ends before the first of them. Folds
+        depend on the first day alone: a shorter span has the first of a longer one's.
 
     Raises:
-        TooFewRacesError: the data end before the first scored year would begin.
         ValueError: the plan is not possible.
     """
     plan = plan or FoldPlan()
@@ -109,11 +109,6 @@ def folds(first_day: date, last_day: date, plan: FoldPlan | None = None) -> tupl
         )
     horizon = plan.horizon_months or plan.step_months
     first_scored = date(first_day.year + plan.first_train_years, 1, 1)
-    if last_day < first_scored:
-        raise TooFewRacesError(
-            f"walk-forward: races from {first_day} to {last_day} end before {first_scored}, the first day that "
-            f"{plan.first_train_years} year(s) of history allow to score; add years or lower first_train_years"
-        )
     cutoff = date(max(first_scored.year - plan.warm_up_years, first_day.year + 1), 1, 1)
     result: list[Fold] = []
     fit_cutoff = cutoff
@@ -136,6 +131,26 @@ def folds(first_day: date, last_day: date, plan: FoldPlan | None = None) -> tupl
         )
         cutoff = _months_later(cutoff, plan.step_months)
     return tuple(result)
+
+
+def require_scored_year(first_year: int, last_year: int, plan: FoldPlan | None = None) -> None:
+    """Refuse data that end before their first scored year begins.
+
+    Args:
+        first_year: first year of all data there are, not of a window of them.
+        last_year: last year of them.
+        plan: defaults when None.
+
+    Raises:
+        TooFewRacesError: no year could be scored.
+    """
+    history = (plan or FoldPlan()).first_train_years
+    first_scored = first_year + history
+    if last_year < first_scored:
+        raise TooFewRacesError(
+            f"walk-forward: the races reach from {first_year} to {last_year}, and the first year to be scored is "
+            f"{first_scored}, because {history} year(s) are learnt from before it: add years of results"
+        )
 
 
 def train_rows(frame: pl.DataFrame, fold: Fold) -> pl.DataFrame:
@@ -210,6 +225,7 @@ def run_walk_forward(
         raise TooFewRacesError("walk-forward: the frame is empty")
     bands = (*regimes,) if with_experts else ()
     bands = (*bands, ALL_PRICES) if with_single else bands
+    require_scored_year(dates[0].year, dates[-1].year, plan)
     cut = folds(dates[0], dates[-1], plan)
     run = WalkForwardRun(pl.DataFrame(), pl.DataFrame(), cut)
     earlier: list[pl.DataFrame] = []

@@ -59,8 +59,10 @@ def folds_of(frame: pl.DataFrame, years: Iterable[int], plan: FoldPlan | None = 
         plan: defaults when None.
     """
     wanted = set(years)
-    first, last = frame["race_date"].min(), frame["race_date"].max()
-    return [fold for fold in folds(first, last, plan) if fold.fold in wanted]  # type: ignore[arg-type]
+    days = frame["race_date"]
+    if days.is_empty():
+        return []
+    return [fold for fold in folds(days.min(), days.max(), plan) if fold.fold in wanted]  # type: ignore[arg-type]
 
 
 def fundamental_folds(

@@ -249,6 +249,42 @@ def test_one_year_built_alone_gives_the_same_tables(built_world: BuiltWorld) -> 
         assert_frame_equal(after[table], frame, check_exact=False, rel_tol=1e-6, abs_tol=1e-6)
 
 
+def test_a_year_before_the_first_fold_leaves_empty_windows_and_the_others_as_they_were(built_world: BuiltWorld) -> None:
+    models = [
+        spec.key.to_user_string()
+        for asset in defs.assets
+        for spec in asset.specs
+        if spec.key.path[0] == "models" or spec.key.path == ["backtest", "walk_forward"]
+    ]
+    tables = tuple(name.replace("/", ".") for name in models)
+    before = contents(built_world, tables)
+    execute(defs, built_world.instance, "refresh", Outcome(), assets=models, years=(YEARS[0], YEARS[0]))
+    assert contents(built_world, tables) == before
+    for name in models:
+        if name.startswith("models/"):
+            said = materialization(built_world, name).metadata["no_fold"].value
+            assert str(said).startswith(f"Nothing to score in {YEARS[0]} to {YEARS[0]}: "), name
+
+
+def test_a_warm_up_year_alone_is_scored_though_the_data_before_its_end_have_no_scored_year(
+    built_world: BuiltWorld,
+) -> None:
+    count = "select count(*) from models.intent where year(race_date) = 2022"
+    with built_world.warehouse.connect("test") as connection:
+        before = connection.execute(count).fetchall()
+    execute(defs, built_world.instance, "refresh", Outcome(), assets=["models/intent"], years=(2022, 2022))
+    with built_world.warehouse.connect("test") as connection:
+        assert connection.execute(count).fetchall() == before != [(0,)]
+
+
+def test_data_that_reach_no_scored_year_are_refused_in_words(
+    built_world: BuiltWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("velo_assets.ingestion.manifest.race_years", lambda connection: (2021, 2022))
+    with pytest.raises(RunFailed, match="from 2021 to 2022, and the first year to be scored is 2023"):
+        execute(defs, built_world.instance, "refresh", Outcome(), assets=["models/intent"], years=(2022, 2022))
+
+
 def test_a_locked_registry_fails_in_words_and_leaves_the_table_as_it_was(built_world: BuiltWorld) -> None:
     before = contents(built_world, ("models.disruption", "meta.builds"))
     impatient = build_defs(resource_overrides={"model_registry": RegistryResource(lock_timeout_seconds=0.2)})

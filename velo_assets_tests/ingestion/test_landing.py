@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from velo_assets.ingestion.landing import LandingSummary, forget, land
-from velo_assets.ingestion.manifest import live_parts, year_fingerprints
+from velo_assets.ingestion.manifest import live_parts, race_years, year_fingerprints
 from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
 from velo_assets_tests.ingestion.raceform_rows import beaten, csv_text, row
@@ -260,6 +260,15 @@ def test_a_sidecar_touches_the_years_of_its_races(root: DataRoot, warehouse: duc
     (root.sectionals / "s.csv").write_text(SIDECAR, encoding="utf-8")
     assert landing(root, warehouse).years_touched == (2015,)
     assert warehouse.execute("select distance_m, rail from landing.sectionals").fetchall() == [(1800.0, "A")]
+
+
+def test_race_years_are_those_of_results_and_cards(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    landing(root, warehouse)
+    with pytest.raises(LookupError, match="put results into raceform/"):
+        race_years(warehouse)
+    write(root, "a.csv", [row(), row(date="2017-04-26", race_id="7")])
+    landing(root, warehouse)
+    assert race_years(warehouse) == (2015, 2017)
 
 
 def test_fingerprints_do_not_depend_on_the_order_of_other_years(

@@ -11,12 +11,13 @@ import pytest
 from velo_assets.modelling.experts import ExpertSettings
 from velo_assets.modelling.fundamental import FundamentalSettings
 from velo_assets.modelling.guards import MissingFeatureError, NoPricesError, TooFewRacesError
-from velo_assets.modelling.races import Races
+from velo_assets.modelling.races import Races, between
 from velo_assets.modelling.softmax import BoosterSettings
 from velo_assets.modelling.walk_forward import (
     FoldPlan,
     WalkForwardRun,
     folds,
+    require_scored_year,
     run_walk_forward,
     scored_rows,
     train_rows,
@@ -56,9 +57,17 @@ def test_quarterly_folds_refit_once_a_year_on_two_years() -> None:
     assert [f.warm_up for f in cut] == [True] * 4 + [False] * 4
 
 
+def test_a_span_cut_short_has_the_first_folds_of_the_whole() -> None:
+    whole = folds(date(2016, 1, 1), date(2019, 6, 30))
+    assert [folds(date(2016, 1, 1), date(year, 12, 31)) for year in (2016, 2017, 2018)] == [(), whole[:1], whole[:2]]
+
+
 def test_too_little_history_is_refused() -> None:
-    with pytest.raises(TooFewRacesError, match="end before 2018-01-01"):
-        folds(date(2016, 1, 1), date(2017, 12, 31))
+    with pytest.raises(TooFewRacesError, match="from 2016 to 2017, and the first year to be scored is 2018"):
+        require_scored_year(2016, 2017)
+    require_scored_year(2016, 2018)
+    with pytest.raises(TooFewRacesError, match="first year to be scored is 2018"):
+        run_walk_forward(between(WORLD, None, date(2018, 1, 1)), FEATURES)
     with pytest.raises(ValueError, match="step_months"):
         folds(date(2016, 1, 1), date(2019, 1, 1), FoldPlan(step_months=5))
 

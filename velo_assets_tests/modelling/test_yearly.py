@@ -1,8 +1,16 @@
 """The loop over years that the model assets share: a year without races leaves a hole, not a failure."""
 
 import polars as pl
+from polars.testing import assert_frame_equal
 
-from velo_assets.modelling.yearly import blend_folds, expert_folds, fundamental_folds, gate_folds
+from velo_assets.modelling.yearly import (
+    blend_folds,
+    disruption_folds,
+    expert_folds,
+    fundamental_folds,
+    gate_folds,
+    intent_folds,
+)
 from velo_assets.settings import PRICE_REGIMES
 from velo_assets_tests.modelling.worlds import world
 
@@ -21,6 +29,25 @@ def test_a_forgotten_year_between_others_is_passed_over() -> None:
     blend = {outcome.fold.fold: outcome for outcome in blend_folds(WITH_A_GAP, scores, YEARS)}
     assert blend[2019].metrics["r2"] is None
     assert blend[2020].predictions.height == rows[2020]
+
+
+def test_a_window_before_the_first_fold_has_none() -> None:
+    first = WITH_A_GAP.filter(pl.col("race_date").dt.year() == 2016)
+    assert fundamental_folds(first, FEATURES, (2016,)) == []
+    assert expert_folds(first, FEATURES, (2016,), PRICE_REGIMES[0]) == []
+    assert intent_folds(first, (2016,)) == []
+    assert disruption_folds(first, (2016,)) == []
+    assert blend_folds(first, first.select("runner_key", score=pl.lit(0.0)).clear(), (2016,)) == []
+    assert gate_folds(first, first.select("runner_key").clear(), (2016,)) == []
+    assert fundamental_folds(first.clear(), FEATURES, (2016,)) == []
+
+
+def test_the_warm_up_year_alone_is_scored_as_in_the_whole() -> None:
+    year = pl.col("race_date").dt.year()
+    (whole, _) = fundamental_folds(WITH_A_GAP.filter(year <= 2018), FEATURES, (2016, 2017, 2018))
+    (alone,) = fundamental_folds(WITH_A_GAP.filter(year <= 2017), FEATURES, (2017,))
+    assert alone.fold == whole.fold
+    assert_frame_equal(alone.predictions, whole.predictions)
 
 
 def test_experts_and_gate_pass_over_it_too() -> None:
