@@ -14,7 +14,9 @@ CLOCK_24_HOURS_FROM = "2025-10-15"
 LAST_AFTERNOON_HOUR = {"GB": 10, "IRE": 10, "HK": 11}
 """Country to the last hour of a 12-hour clock that is always after midday there."""
 
-_LAST_HOUR = " ".join(f"when '{country}' then {hour}" for country, hour in LAST_AFTERNOON_HOUR.items())
+_LAST_HOUR = f"{list(LAST_AFTERNOON_HOUR.values())}[list_position({list(LAST_AFTERNOON_HOUR)}, country)]"
+"""Null elsewhere. It names the country once: a macro copies its arguments wherever it names them, `case` for each
+`when`, and planning the race key of a card took longer than building its day."""
 
 MACROS: tuple[str, ...] = (
     """create or replace temp macro off_hour(off) as
@@ -25,13 +27,12 @@ MACROS: tuple[str, ...] = (
        case when hour > 23 then null
             when hour >= 13 then hour
             when race_date >= date '{CLOCK_24_HOURS_FROM}' and two_digits then hour
-            when country in ({", ".join(f"'{country}'" for country in LAST_AFTERNOON_HOUR)})
-            then hour + case when hour between 1 and case country {_LAST_HOUR} end then 12 else 0 end end""",
+            else hour + 12 * (hour >= 1)::integer * (hour <= {_LAST_HOUR})::integer end""",
     """create or replace temp macro off_time_of(off, race_date, country) as
        make_time(hour_24(off_hour(trim(off)), trim(off)[3] = ':', race_date, country),
                  try_cast(off_minute(trim(off)) as integer), 0)""",
     """create or replace temp macro off_key_text(off, race_date, country) as
        coalesce(lpad(hour_24(off_hour(trim(off)), trim(off)[3] = ':', race_date, country)::varchar, 2, '0')
-                || ':' || off_minute(trim(off)), trim(off), '')""",
+                || ':' || off_minute(trim(off)), text_or_null(off))""",
 )
 """Macros: text of an off time to TIME, or to the text that goes into the race key."""

@@ -44,9 +44,9 @@ DIRT_WORDS = tuple(word for word in ALL_WEATHER if word not in TURF)
 """Words that no turf course uses: they tell the surface where the course name does not."""
 
 
-def _cases(table: dict[str, tuple[str, float]], item: int) -> str:
-    rows = ((word, entry[item]) for word, entry in table.items() if entry[0])
-    return " ".join(f"when '{word}' then {value!r}" for word, value in rows)
+def _looked_up(table: dict[str, tuple[str, float]], item: int) -> str:
+    # Lists, not `case`, which would copy the words of the going for each `when` and take its time to plan.
+    return f"{[entry[item] for entry in table.values()]}[list_position({list(table)}, going_words(going))]"
 
 
 _DIRT = ", ".join(f"'{word}'" for word in DIRT_WORDS)
@@ -58,10 +58,8 @@ MACROS: tuple[str, ...] = (
     ),
     f"create or replace temp macro going_is_dirt(going) as coalesce(going_words(going) in ({_DIRT}), false)",
     f"""create or replace temp macro going_group_of(going, surface) as
-       case when surface = 'all-weather' then case going_words(going) {_cases(ALL_WEATHER, 0)} end
-            else case going_words(going) {_cases(TURF, 0)} end end""",
+       case when surface = 'all-weather' then {_looked_up(ALL_WEATHER, 0)} else {_looked_up(TURF, 0)} end""",
     f"""create or replace temp macro going_index_of(going, surface) as
-       case when surface = 'all-weather' then case going_words(going) {_cases(ALL_WEATHER, 1)} end
-            else case going_words(going) {_cases(TURF, 1)} end end::double""",
+       case when surface = 'all-weather' then {_looked_up(ALL_WEATHER, 1)} else {_looked_up(TURF, 1)} end::double""",
 )
 """Macros: words of the going to group and index, given the surface ('turf' or 'all-weather')."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from weakref import WeakSet
 
-if TYPE_CHECKING:
-    import duckdb
+import duckdb
 
 MACRO_MODULES = (
     "velo_assets.racing.identity",
@@ -27,8 +26,19 @@ MACRO_MODULES = (
 """Modules that bring `MACROS`, in an order in which each macro only uses earlier ones."""
 
 
+_REGISTERED: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
+"""Connections that have the macros: making them takes longer than building a day of a core table."""
+
+
 def register(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create all macros as temporary ones: they live as long as the connection and leave nothing in the file."""
+    """Create all macros as temporary ones: they live as long as the connection and leave nothing in the file.
+
+    A second call on the same connection does nothing. To be called outside of transactions: a rollback would take the
+    macros back unnoticed.
+    """
+    if connection in _REGISTERED:
+        return
     for module in MACRO_MODULES:
         for statement in import_module(module).MACROS:
             connection.execute(statement)
+    _REGISTERED.add(connection)

@@ -7,8 +7,7 @@ MACROS: tuple[str, ...] = (
     """create or replace temp macro
        race_key_from(race_date, course_key_text, country, off_key_text, race_id, race_name) as
        hash_key(race_date::varchar || '|' || course_key_text || '|' || country || '|'
-                || case when off_key_text <> '' then off_key_text
-                        else coalesce('id ' || text_or_null(race_id), 'name ' || text_key(race_name), '') end)""",
+                || coalesce(off_key_text, 'id ' || text_or_null(race_id), 'name ' || text_key(race_name), ''))""",
     """create or replace temp macro race_key_of(race_date, course, region, off, race_id, race_name) as
        race_key_from(race_date, text_key(course_bare(course)), course_country(course, region),
                      off_key_text(off, race_date, course_country(course, region)), race_id, race_name)""",

@@ -23,16 +23,18 @@ CASES = [
     ("25:00", "2015-01-01", "GB", None, "25:00"),
     ("12:60", "2015-01-01", "GB", None, "12:60"),
     ("noon", "2015-01-01", "GB", None, "noon"),
-    ("", "2015-01-01", "GB", None, ""),
+    ("", "2015-01-01", "GB", None, None),
+    ("0:30", "2015-01-01", "FR", None, "0:30"),
+    ("0:30", "2015-01-01", "GB", time(0, 30), "00:30"),
 ]
 
 
 @pytest.mark.parametrize(("text", "day", "country", "expected", "key"), CASES)
-def test_clock(text: str, day: str, country: str, expected: time | None, key: str) -> None:
+def test_clock(text: str, day: str, country: str, expected: time | None, key: str | None) -> None:
     assert call(f"off_time_of(value, date '{day}', '{country}')", [text]) == [expected]
     assert call(f"off_key_text(value, date '{day}', '{country}')", [text]) == [key]
 
 
 def test_missing_off_time() -> None:
     assert call("off_time_of(value, date '2015-01-01', 'GB')", [None]) == [None]
-    assert call("off_key_text(value, date '2015-01-01', 'GB')", [None]) == [""]
+    assert call("off_key_text(value, date '2015-01-01', 'GB')", [None]) == [None]
