@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import Decorator, asset_key, picture, table_metadata
+from velo_assets.assets.dress import picture, table_asset, table_metadata
 from velo_assets.assets.sql_tables import sql_assets
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
@@ -52,19 +52,7 @@ MODULE_REPORTS = (
 )
 
 
-def _asset(name: str, deps: Iterable[str], description: str, kinds: set[str], version: str) -> Decorator:
-    return dg.asset(
-        key=asset_key(name),
-        deps=[asset_key(dep) for dep in deps],
-        group_name="backtest",
-        kinds=kinds,
-        owners=["team:trading"],
-        code_version=version,
-        description=description,
-    )
-
-
-@_asset(
+@table_asset(
     "backtest/bets",
     (*PREDICTIONS, "landing/streams"),
     "The bet ledger: every order of every strategy, also those that were void or never matched, with the reason.",
@@ -108,7 +96,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
     )
 
 
-@_asset(
+@table_asset(
     "backtest/strategies",
     ("backtest/bets",),
     "One row per strategy: ROI with its interval, A/E, closing-line value, drawdown, and the best-of-K null beside it.",
@@ -149,7 +137,7 @@ def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     )
 
 
-@_asset(
+@table_asset(
     "backtest/breakdowns",
     ("backtest/bets",),
     "ROI and A/E of each strategy by year, code, course, class, price band and month, with intervals and the "
@@ -183,7 +171,7 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     return dg.MaterializeResult(metadata=table_metadata(built, [Column(name, name, "") for name, _ in built.columns]))
 
 
-@_asset(
+@table_asset(
     "backtest/error_map",
     PREDICTIONS,
     "Where SQPE, TIE and NDS are right and wrong: confusion counts, convergence, bias by narrative tag with its "
@@ -235,7 +223,7 @@ def error_map(
     )
 
 
-@_asset(
+@table_asset(
     "backtest/tear_sheet",
     ("backtest/strategies", "backtest/bets", "backtest/error_map", *PREDICTIONS, "models/blend"),
     "The verdict: reports/tear_sheet.html for people, reports/scoreboard.json for programs, the promotion gate's "
@@ -277,7 +265,7 @@ class RunsToCompare(dg.Config):
     run_b: str = ""
 
 
-@_asset(
+@table_asset(
     "backtest/comparison",
     ("backtest/tear_sheet",),
     "Two stored runs side by side, the last two unless the launchpad names others: paired differences in R2 and in "
@@ -326,7 +314,7 @@ def comparison(
     )
 
 
-@_asset(
+@table_asset(
     "backtest/module_reports",
     (*PREDICTIONS, "models/blend", "models/expert_longshot"),
     "What every recipe, module, feature family and filter adds to the market out of sample: gain with its interval, "

@@ -6,11 +6,12 @@ Belongs here: turning domain values into Dagster metadata. Does not belong here:
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from velo_assets.partitions import YEARLY
 from velo_assets.warehouse.build import Built, describe
 from velo_assets.warehouse.sql_table import Column
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 Lineage = Mapping[str, Sequence[tuple[str, str]]]
 """Output column to the (`schema/table`, column) pairs it is made from."""
 
-
 Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 """What turns a function into an asset."""
 
@@ -28,6 +28,40 @@ Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 def asset_key(name: str) -> dg.AssetKey:
     """The asset key of `schema/table`."""
     return dg.AssetKey(name.split("/"))
+
+
+def table_asset(
+    name: str,
+    deps: Iterable[str],
+    description: str,
+    kinds: set[str],
+    code_version: str,
+    *,
+    owner: str = "team:trading",
+    is_yearly: bool = False,
+) -> Decorator:
+    """The decorator of an asset that Python makes; the layer in its name is its group.
+
+    Args:
+        name: `schema/table`.
+        deps: names of the assets that it reads.
+        description: what it says in the UI.
+        kinds: labels in the UI.
+        code_version: hash of the code it relies on.
+        owner: who is asked about it.
+        is_yearly: one partition a year, any number of them in one run; else unpartitioned.
+    """
+    return dg.asset(
+        key=asset_key(name),
+        deps=[asset_key(dep) for dep in deps],
+        partitions_def=YEARLY if is_yearly else None,
+        backfill_policy=dg.BackfillPolicy.single_run() if is_yearly else None,
+        group_name=name.split("/")[0],
+        kinds=kinds,
+        owners=[owner],
+        code_version=code_version,
+        description=description,
+    )
 
 
 def table_schema(columns: Sequence[tuple[str, str]], described: Mapping[str, Column] | None = None) -> dg.TableSchema:

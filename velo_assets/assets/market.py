@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import asset_key, picture, rows_by_year, table_metadata
+from velo_assets.assets.dress import picture, rows_by_year, table_asset, table_metadata
 from velo_assets.code_versions import code_version
-from velo_assets.partitions import YEARLY, Window, window_of
+from velo_assets.partitions import Window, window_of
 from velo_assets.resources.data import WarehouseResource
 from velo_assets.warehouse.build import replace_window, table_exists
 from velo_assets.warehouse.sql_table import Column
@@ -46,17 +46,15 @@ PROBABILITIES = (
 MARKET_CODE = code_version("modelling/market")
 
 
-@dg.asset(
-    key=asset_key("market/devig_methods"),
-    deps=[asset_key("core/prices"), asset_key("core/results")],
-    partitions_def=YEARLY,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="market",
-    kinds={"duckdb", "numpy"},
-    owners=["team:modelling"],
-    code_version=MARKET_CODE,
-    description="Log-loss of every de-vig method per price kind in each year. A year's market is de-vigged by the "
-    "method that was likeliest over the years before it.",
+@table_asset(
+    "market/devig_methods",
+    ("core/prices", "core/results"),
+    "Log-loss of every de-vig method per price kind in each year. A year's market is de-vigged by the method that was "
+    "likeliest over the years before it.",
+    {"duckdb", "numpy"},
+    MARKET_CODE,
+    owner="team:modelling",
+    is_yearly=True,
 )
 def devig_methods(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Measure every method on the settled full books of each year."""
@@ -68,11 +66,7 @@ def devig_methods(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, window)
         prices = frame_of(connection, _PRICES, [window.start, window.end])
-        results = frame_of(
-            connection,
-            "select runner_key, win_share from core.results where race_date between ? and ?",
-            [window.start, window.end],
-        )
+        results = frame_of(connection, _RESULTS, [window.start, window.end])
         losses = method_losses(devig(prices).join(results, on="runner_key", how="left", maintain_order="left"))
         built = replace_window(connection, "market/devig_methods", losses, window.start, window.end, DEVIG_METHODS)
         record(connection, context, inputs, built.rows)
@@ -89,17 +83,15 @@ def devig_methods(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
     )
 
 
-@dg.asset(
-    key=asset_key("market/probabilities"),
-    deps=[asset_key("core/prices"), asset_key("core/races"), asset_key("market/devig_methods")],
-    partitions_def=YEARLY,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    group_name="market",
-    kinds={"duckdb", "numpy"},
-    owners=["team:modelling"],
-    code_version=MARKET_CODE,
-    description="Win probabilities implied by each price kind, margin taken out five ways; the method in use is chosen "
-    "by the likelihood of earlier years. Partial books stay null.",
+@table_asset(
+    "market/probabilities",
+    ("core/prices", "core/races", "market/devig_methods"),
+    "Win probabilities implied by each price kind, margin taken out five ways; the method in use is chosen by the "
+    "likelihood of earlier years. Partial books stay null.",
+    {"duckdb", "numpy"},
+    MARKET_CODE,
+    owner="team:modelling",
+    is_yearly=True,
 )
 def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Take the margin out of every complete book."""
@@ -117,12 +109,7 @@ def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
         built = replace_window(connection, "market/probabilities", frame, window.start, window.end, PROBABILITIES)
         record(connection, context, inputs, built.rows)
         by_year = rows_by_year(connection, "market/probabilities")
-        settled = frame_of(
-            connection,
-            "select probability, win_share from market.probabilities join core.results using (runner_key) "
-            "where probabilities.race_date between ? and ? and price_kind = 'sp' and probability is not null",
-            [window.start, window.end],
-        )
+        settled = frame_of(connection, _SETTLED, [window.start, window.end])
     books = frame.group_by("race_key", "price_kind").first()
     extra: dict[str, object] = {
         "complete_books": int(books["book_complete"].sum()),
@@ -148,6 +135,11 @@ def assets() -> list[dg.AssetsDefinition]:
 _PRICES = (
     "select race_date, race_key, runner_key, price_kind, decimal_odds, book_complete from core.prices "
     "where race_date between ? and ?"
+)
+_RESULTS = "select runner_key, win_share from core.results where race_date between ? and ?"
+_SETTLED = (
+    "select probability, win_share from market.probabilities join core.results using (runner_key) "
+    "where probabilities.race_date between ? and ? and price_kind = 'sp' and probability is not null"
 )
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import Decorator, asset_key, picture, table_metadata
+from velo_assets.assets.dress import picture, table_asset, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
@@ -60,25 +60,14 @@ RACES = (
 )
 
 
-def _asset(name: str, deps: list[str], description: str, kinds: set[str]) -> Decorator:
-    return dg.asset(
-        key=asset_key(name),
-        deps=[asset_key(dep) for dep in deps],
-        group_name="monitoring",
-        kinds=kinds,
-        owners=["team:trading"],
-        code_version=MONITORING_CODE,
-        description=description,
-    )
-
-
-@_asset(
+@table_asset(
     "monitoring/drift_report",
     ["features/runner_features", "backtest/walk_forward", "core/results"],
     "Drift of every feature family, of predictions and target: the racing since the champion's training against its "
     "training window. Thresholds come from the null for so many racing days; an Evidently page per family is kept in "
     "reports/drift/, a row per family and report in monitoring.drift_history.",
     {"evidently", "duckdb"},
+    MONITORING_CODE,
 )
 def drift_report(
     context: dg.AssetExecutionContext,
@@ -115,7 +104,7 @@ def drift_report(
     )
 
 
-@_asset(
+@table_asset(
     "monitoring/post_race_evaluation",
     [
         "backtest/walk_forward",
@@ -129,6 +118,7 @@ def drift_report(
     "gap to the market, surprise, calibration, closing-line value, modules right or wrong; per racing day and by "
     "strategy in monitoring.post_race_days, monitoring.post_race_strategies, monitoring.module_verdicts.",
     {"duckdb", "polars"},
+    MONITORING_CODE,
 )
 def post_race_evaluation(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Judge predictions race by race and day by day."""
@@ -166,11 +156,12 @@ def post_race_evaluation(context: dg.AssetExecutionContext, warehouse: Warehouse
     )
 
 
-@_asset(
+@table_asset(
     "monitoring/roi_archive",
     ["backtest/bets", "backtest/walk_forward", "features/runner_features", "models/intent", "models/disruption"],
     "Returns of every strategy by pattern (regime, course, trainer, tag), with intervals and the best-of-K null.",
     {"duckdb", "polars"},
+    MONITORING_CODE,
 )
 def roi_archive(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Cut every ledger by every pattern."""
@@ -193,11 +184,12 @@ def roi_archive(context: dg.AssetExecutionContext, warehouse: WarehouseResource)
     return dg.MaterializeResult(metadata=table_metadata(built, columns, trials=trials))
 
 
-@_asset(
+@table_asset(
     "monitoring/module_weights",
     ["backtest/walk_forward", "models/fundamental", "models/intent", "models/disruption"],
     "What SQPE, TIE and NDS each add to the market, as fitted coefficients with standard errors over rolling windows.",
     {"duckdb", "scipy"},
+    MONITORING_CODE,
 )
 def module_weights(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Fit the modules' weights over rolling windows."""
@@ -220,12 +212,13 @@ def module_weights(context: dg.AssetExecutionContext, warehouse: WarehouseResour
     return dg.MaterializeResult(metadata=table_metadata(built, columns))
 
 
-@_asset(
+@table_asset(
     "monitoring/retrain_decision",
     ["monitoring/drift_report", "monitoring/post_race_evaluation", "features/runner_features", "market/probabilities"],
     "Whether to train a challenger, and why: CUSUM of the log-loss gap to the market, drift, the calendar. One row a "
     "decision; the sensor `retrain_when_asked` acts on it.",
     {"duckdb", "scipy"},
+    MONITORING_CODE,
 )
 def retrain_decision(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, model_registry: RegistryResource
@@ -278,12 +271,13 @@ def retrain_decision(
     )
 
 
-@_asset(
+@table_asset(
     "monitoring/weekly_report",
     ["monitoring/post_race_evaluation", "monitoring/drift_report", "monitoring/retrain_decision"],
     "Last week in HTML and Markdown: races, predictions against the market, returns with intervals, drift, data "
     "quality, what changed. reports/weekly/.",
     {"html", "markdown"},
+    MONITORING_CODE,
 )
 def weekly_report(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource

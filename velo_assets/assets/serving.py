@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import Decorator, asset_key, table_metadata
+from velo_assets.assets.dress import asset_key, table_asset, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
@@ -20,24 +20,13 @@ TRAIN_TAG = "velo/train"
 """Run tag that asks for a new version; without it the recipe is trained only while there is none."""
 
 
-def _asset(name: str, deps: list[str], description: str, kinds: set[str]) -> Decorator:
-    return dg.asset(
-        key=asset_key(name),
-        deps=[asset_key(dep) for dep in deps],
-        group_name="serving",
-        kinds=kinds,
-        owners=["team:trading"],
-        code_version=SERVING_CODE,
-        description=description,
-    )
-
-
-@_asset(
+@table_asset(
     "serving/recipe",
     ["backtest/tear_sheet", "features/runner_features", "models/blend", "models/gate"],
     "The whole recipe as one registered version: trained on all results so far when there is no version yet or "
     "training was asked for, put to the promotion gate, champion only if it passes.",
     {"lightgbm", "mlflow"},
+    SERVING_CODE,
 )
 def recipe(
     context: dg.AssetExecutionContext,
@@ -73,12 +62,13 @@ def recipe(
     return dg.MaterializeResult(metadata=metadata)
 
 
-@_asset(
+@table_asset(
     "serving/predictions",
     ["serving/recipe", "core/races", "core/entries", "features/runner_features", "market/probabilities"],
     "Upcoming races priced by the champion, challengers in its shadow; written once per race, model and card version. "
     "The log is serving.prediction_log and reports/prediction_log/.",
     {"lightgbm", "duckdb"},
+    SERVING_CODE,
 )
 def predictions(
     context: dg.AssetExecutionContext,
@@ -125,11 +115,12 @@ def predictions(
     )
 
 
-@_asset(
+@table_asset(
     "serving/cards",
     ["serving/predictions", "features/running_style", "features/bias_maps"],
     "One page per race day with fair odds beside market odds and the reasons: reports/cards/DATE.html.",
     {"html"},
+    SERVING_CODE,
 )
 def cards(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource

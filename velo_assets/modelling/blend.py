@@ -22,11 +22,9 @@ from velo_assets.modelling.conditional_logit import ChoiceLikelihood, LogitFit, 
 from velo_assets.modelling.guards import (
     NoPricesError,
     require_columns,
-    require_earlier,
     require_not_trained_on,
-    require_races,
 )
-from velo_assets.modelling.races import KEYS, FloatArray, Races, priced_frame, settled_frame
+from velo_assets.modelling.races import KEYS, FloatArray, Races, priced_frame, settled_and_priced
 
 MIN_BLEND_RACES = 100
 """Below this the standard error of alpha exceeds .3: any weight would be noise."""
@@ -187,7 +185,14 @@ def fit_blend(
         NoPricesError: no race has a full set of market probabilities.
         TooFewRacesError: fewer than `min_races`.
     """
-    priced = blend_frame(earlier, cutoff, modules, embargo_days, min_races)
+    priced = settled_and_priced(
+        earlier,
+        ("score", *modules),
+        cutoff,
+        f"blend fit, cutoff {cutoff}",
+        embargo_days=embargo_days,
+        min_races=min_races,
+    )
     races = Races.from_frame(priced)
     design = _design(priced, modules)
     fit = maximise(ChoiceLikelihood(design, races), np.concatenate(([0.0, 1.0], np.zeros(len(modules)))))
@@ -251,7 +256,9 @@ def profile_likelihood(
         points: grid points per axis.
         standard_errors: half-width of the grid.
     """
-    priced = blend_frame(earlier, model.cutoff, (), 0, 1)
+    priced = settled_and_priced(
+        earlier, ("score",), model.cutoff, f"profile of the blend, cutoff {model.cutoff}", embargo_days=0, min_races=1
+    )
     races = Races.from_frame(priced)
     likelihood = ChoiceLikelihood(_design(priced, ()), races)
     best = maximise(likelihood, np.array([0.0, 1.0]))
@@ -268,26 +275,6 @@ def profile_likelihood(
         profiles.append(np.asarray(values) - best.log_likelihood)
     surface = np.array([[likelihood.log_likelihood(np.array([a, b])) for a in grids[0]] for b in grids[1]])
     return ProfileLikelihood(grids[0], grids[1], profiles[0], profiles[1], surface - best.log_likelihood)
-
-
-def blend_frame(
-    earlier: pl.DataFrame, cutoff: date, modules: Sequence[str], embargo_days: int, min_races: int
-) -> pl.DataFrame:
-    """Check and filter fit data: settled races with a score and a full set of prices.
-
-    Raises:
-        LookAheadError: rows reach into the embargo or the fold.
-        NoPricesError: no race has a full set of market probabilities.
-        TooFewRacesError: fewer than `min_races` are left.
-    """
-    require_columns(earlier, (*KEYS, "win_share", "score", "market_probability", *modules), "blend fit")
-    require_earlier(earlier, cutoff, embargo_days, "blend fit")
-    settled = settled_frame(earlier)
-    priced = priced_frame(settled)
-    if settled.height and priced.is_empty():
-        raise NoPricesError(f"blend fit, cutoff {cutoff}: no settled race has a full set of prices")
-    require_races(len(Races.from_frame(priced)), min_races, f"blend fit, cutoff {cutoff}")
-    return priced
 
 
 def _design(frame: pl.DataFrame, modules: Sequence[str]) -> FloatArray:

@@ -22,9 +22,7 @@ from velo_assets.modelling.fundamental import MANY_RACES, inner_later, tree_feat
 from velo_assets.modelling.guards import (
     NoPricesError,
     require_columns,
-    require_earlier,
     require_not_trained_on,
-    require_races,
 )
 from velo_assets.modelling.races import (
     KEYS,
@@ -33,7 +31,7 @@ from velo_assets.modelling.races import (
     Races,
     feature_matrix,
     priced_frame,
-    settled_frame,
+    settled_and_priced,
 )
 from velo_assets.modelling.softmax import Boosted, BoosterSettings, boost, boost_until, with_rounds
 from velo_assets.settings import PRICE_REGIMES, PriceRegime
@@ -219,15 +217,17 @@ def fit_expert(
         TooFewRacesError: fewer than `min_races`.
     """
     what = f"expert {regime.name}, cutoff {cutoff}"
-    require_columns(train, (*KEYS, "win_share", "decimal_odds", "market_probability", *features), what)
+    require_columns(train, ("race_key",), what)
     settings = settings or expert_settings_for(train.get_column("race_key").n_unique())
-    require_earlier(train, cutoff, settings.embargo_days, what)
-    settled = settled_frame(train)
-    frame = priced_frame(settled)
-    if settled.height and frame.is_empty():
-        raise NoPricesError(f"{what}: no settled race has a full set of prices")
+    frame = settled_and_priced(
+        train,
+        ("decimal_odds", *features),
+        cutoff,
+        what,
+        embargo_days=settings.embargo_days,
+        min_races=settings.min_races,
+    )
     races = Races.from_frame(frame)
-    require_races(len(races), settings.min_races, what)
     names = tree_features((*features, "log_odds"), settings.relative)
     offset = np.log(frame.get_column("market_probability").to_numpy())
     band = in_regime(frame.get_column("decimal_odds").to_numpy(), regime)
@@ -443,14 +443,10 @@ def fit_gate(
         TooFewRacesError: fewer than `min_races`.
     """
     what = f"gate, cutoff {cutoff}"
-    require_columns(earlier, (*KEYS, "win_share", *_gate_columns(regimes)), what)
-    require_earlier(earlier, cutoff, embargo_days, what)
-    settled = settled_frame(earlier)
-    priced = priced_frame(settled)
-    if settled.height and priced.is_empty():
-        raise NoPricesError(f"{what}: no settled race has a full set of prices")
+    priced = settled_and_priced(
+        earlier, _gate_columns(regimes), cutoff, what, embargo_days=embargo_days, min_races=min_races
+    )
     races = Races.from_frame(priced)
-    require_races(len(races), min_races, what)
     odds = priced.get_column("decimal_odds").to_numpy().astype(np.float64)
     size = np.repeat(races.field_size, races.field_size)
     pull = regime_weights(odds, regimes) * _corrections(priced, regimes)

@@ -19,11 +19,8 @@ from numpy.typing import NDArray
 
 from velo_assets.modelling.conditional_logit import LinearLogit
 from velo_assets.modelling.guards import (
-    NoPricesError,
     require_columns,
-    require_earlier,
     require_not_trained_on,
-    require_races,
 )
 from velo_assets.modelling.races import (
     KEYS,
@@ -31,8 +28,7 @@ from velo_assets.modelling.races import (
     Races,
     feature_matrix,
     latest_races,
-    priced_frame,
-    settled_frame,
+    settled_and_priced,
 )
 
 MARKET_EXPONENT = "market_exponent"
@@ -247,13 +243,9 @@ def market_rows(train: pl.DataFrame, cutoff: date, what: str, embargo_days: int,
         NoPricesError: no settled race has a full set of prices.
         TooFewRacesError: fewer than `min_races` are left.
     """
-    require_columns(train, (*KEYS, "win_share", "market_probability"), what)
-    require_earlier(train, cutoff, embargo_days, what)
-    settled = settled_frame(train)
-    frame = priced_frame(settled)
-    if settled.height and frame.is_empty():
-        raise NoPricesError(f"{what}, cutoff {cutoff}: no settled race has a full set of prices")
-    require_races(len(Races.from_frame(frame)), min_races, f"{what}, cutoff {cutoff}")
+    frame = settled_and_priced(
+        train, (), cutoff, f"{what}, cutoff {cutoff}", embargo_days=embargo_days, min_races=min_races
+    )
     return latest_races(frame, OFFSET_RACES)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from velo_assets.modelling.guards import require_columns
+from velo_assets.modelling.guards import NoPricesError, require_columns, require_earlier, require_races
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -239,6 +239,38 @@ def priced_frame(frame: pl.DataFrame, probability: str = "market_probability") -
         return frame
     priced = frame.get_column(probability).fill_null(0.0).fill_nan(0.0).to_numpy() > 0
     return _keep(frame, races.runner_mask(np.logical_and.reduceat(priced, races.race_starts)))
+
+
+def settled_and_priced(
+    earlier: pl.DataFrame, columns: Sequence[str], cutoff: date, what: str, *, embargo_days: int, min_races: int
+) -> pl.DataFrame:
+    """What a fit on top of the market may learn from: settled races with a full set of prices, checked for look-ahead.
+
+    Args:
+        earlier: runners offered to the fit, with `KEYS`, `win_share`, `market_probability` and `columns`.
+        columns: what else the fit reads.
+        cutoff: first day of the scored fold.
+        what: name of the fit with its cutoff, for the messages.
+        embargo_days: days before the cutoff that are not used.
+        min_races: fewest races.
+
+    Returns:
+        The rows kept, sorted by `KEYS`.
+
+    Raises:
+        LookAheadError: rows reach into the embargo or the fold.
+        MissingFeatureError: a column is missing.
+        NoPricesError: no settled race has a full set of prices.
+        TooFewRacesError: fewer than `min_races` are left.
+    """
+    require_columns(earlier, (*KEYS, "win_share", "market_probability", *columns), what)
+    require_earlier(earlier, cutoff, embargo_days, what)
+    settled = settled_frame(earlier)
+    priced = priced_frame(settled)
+    if settled.height and priced.is_empty():
+        raise NoPricesError(f"{what}: no settled race has a full set of prices")
+    require_races(len(Races.from_frame(priced)), min_races, what)
+    return priced
 
 
 def latest_races(frame: pl.DataFrame, count: int) -> pl.DataFrame:

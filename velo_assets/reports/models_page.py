@@ -275,7 +275,7 @@ def _pictures(
         "r2": (plots.r2_per_fold(plain, shipped), "R2 per fold against the market"),
         "alpha_beta": (plots.alpha_beta_per_fold(plain), "Weights of the blend per fold"),
         "profile": (
-            plots.profile_picture(profile.alpha, profile.beta, profile.surface),
+            plots.profile_picture(profile),
             "Log-likelihood around the best weights",
         ),
     }

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from velo_assets.modelling.blend import ProfileLikelihood
+
 INK = "#1b2330"
 MUTED = "#69727d"
 GRID = "#e7e4dc"
@@ -367,22 +369,19 @@ def alpha_beta_per_fold(folds: Sequence[dict[str, Any]], size: tuple[float, floa
         return figure
 
 
-def profile_picture(
-    alpha: NDArray[np.float64],
-    beta: NDArray[np.float64],
-    surface: NDArray[np.float64],
-    size: tuple[float, float] = SMALL,
-) -> Figure:
-    """Log-likelihood of the blend's weights around its maximum, as rings.
+def profile_picture(profile: ProfileLikelihood, size: tuple[float, float] = SMALL) -> Figure:
+    """Log-likelihood of the blend's weights around its maximum: rings, and each weight's profile at its side.
 
     Args:
-        alpha: `(points,)`.
-        beta: `(points,)`.
-        surface: `(points of beta, points of alpha)`, log-likelihood less its maximum.
+        profile: of the blend.
         size: inches.
     """
     with style():
-        figure, axes = new_figure(size)
+        figure, ((top, corner), (axes, side)) = new_figure(
+            size, 2, 2, sharex="col", sharey="row", width_ratios=(4, 1), height_ratios=(1, 4)
+        )
+        corner.set_axis_off()
+        alpha, beta, surface = profile.alpha, profile.beta, profile.surface
         # Half the chi-square points of two degrees of freedom: 99%, 95% and 68%.
         levels = [-4.605, -2.996, -1.139]
         axes.contourf(alpha, beta, surface, levels=[*levels, 0.0], colors=["#e6efea", GREEN_SOFT, "#8fbfa8"])
@@ -394,6 +393,15 @@ def profile_picture(
         axes.axhline(1.0, color=MUTED, linewidth=0.8)
         axes.set_xlabel("α  on the model")
         axes.set_ylabel("β  on the market")
+        top.plot(alpha, profile.alpha_profile, color=GREEN)
+        side.plot(profile.beta_profile, beta, color=BLUE)
+        # Half the chi-square point of one degree of freedom: where a weight's own 95% interval ends.
+        top.axhline(-1.921, color=MUTED, linewidth=0.8, linestyle=":")
+        side.axvline(-1.921, color=MUTED, linewidth=0.8, linestyle=":")
+        for profiled in (top, side):
+            profiled.tick_params(labelsize=7)
+        top.locator_params(axis="y", nbins=2)
+        side.locator_params(axis="x", nbins=2)
         return figure
 
 

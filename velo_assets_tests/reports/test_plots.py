@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import polars as pl
 import pytest
 
 from velo_assets.betting.ledger import place_bets
 from velo_assets.betting.metrics import breakdown, equity, null_band
 from velo_assets.betting.strategies import Strategy
+from velo_assets.modelling.blend import ProfileLikelihood
 from velo_assets.modelling.calibration import reliability_table, split_by_market
 from velo_assets.reports import plots
 from velo_assets_tests.betting.frames import random_world, wide
@@ -62,6 +64,17 @@ def test_calibration_pictures() -> None:
     split = plots.split_calibration(split_by_market(model, market, won))
     assert "predicted chance" in plots.to_svg(diagram, "x")
     assert "model above market" in plots.to_svg(split, "x")
+
+
+def test_a_profile_is_drawn_at_the_sides_of_its_rings() -> None:
+    grid = np.linspace(-1.0, 1.0, 9)
+    surface = -8.0 * (grid[None, :] ** 2 + grid[:, None] ** 2)
+    figure = plots.profile_picture(ProfileLikelihood(grid, 1 + grid, -8 * grid**2, -8 * grid**2, surface))
+    top, corner, rings, side = figure.axes
+    assert top.lines[0].get_ydata().max() == side.lines[0].get_xdata().max() == 0.0
+    assert rings.lines[0].get_xdata().tolist() == [0.0]
+    assert not corner.axison
+    assert plots.to_png(figure).startswith(b"\x89PNG")
 
 
 def test_long_records_are_thinned() -> None:
