@@ -1,7 +1,7 @@
 """When every column becomes known: the contract behind the leak proofs.
 
 Belongs here: the four moments, the contract of the core columns, and the refusal of a matrix column that comes later
-than the decision. Does not belong here: how values flow through SQL (dataflow.py), what a feature inherits
+than the decision. Does not belong here: how values flow through SQL (dataflow/), what a feature inherits
 (lineage.py), what counts as a leak in a SQL file (lint.py).
 """
 

@@ -1,7 +1,7 @@
 """Column lineage: which upstream columns an output column is made of, down to the raceform column it came from.
 
 Belongs here: direct sources, the tree below a column, and the moment a column inherits from its sources. Does not
-belong here: how values flow through SQL (dataflow.py), or Dagster's metadata types (assets).
+belong here: how values flow through SQL (dataflow/), or Dagster's metadata types (assets).
 """
 
 from __future__ import annotations

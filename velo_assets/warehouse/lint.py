@@ -1,7 +1,7 @@
 """The static leak lint: no feature may depend on a result of its own race day, or of a later one.
 
 Belongs here: the rules, the findings, and their words. Does not belong here: following values through SQL
-(dataflow.py), proofs on data (recompute.py).
+(dataflow/), proofs on data (recompute.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from velo_assets.warehouse.availability import CORE_COLUMNS, Known
-from velo_assets.warehouse.dataflow import follow
+from velo_assets.warehouse.dataflow.queries import follow
 from velo_assets.warehouse.moments import (
     LAST,
     LAST_IN,

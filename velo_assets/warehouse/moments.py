@@ -1,7 +1,7 @@
 """What a value of a query may depend on, and what is known of the order of moments: the vocabulary of the dataflow.
 
 Belongs here: moments, values, relations, and the facts that prove one moment not after another. Does not belong here:
-how SQL makes values of values (dataflow.py).
+how SQL makes values of values (dataflow/).
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class Facts:
 
     def copy_of(self, relation: Relation) -> Relation:
         """An independent instance of a relation: two references to one CTE are different rows."""
-        symbols = self._reachable(relation)
+        symbols = self.reachable(relation)
         fresh = {old: self.symbol() for old in symbols}
         for (symbol, unit), period in list(self._periods.items()):
             if symbol in fresh and period in fresh:
@@ -234,7 +234,8 @@ class Facts:
             relation.span,
         )
 
-    def _reachable(self, relation: Relation) -> set[int]:
+    def reachable(self, relation: Relation) -> set[int]:
+        """Symbols of days that its values, and the facts about them, speak of."""
         queue = {m.symbol for m in relation.rows if m.phase in DAY_PHASES}
         for column in [*relation.columns.values(), *([relation.default("")] if relation.default else [])]:
             queue |= {m.symbol for m in column.label if m.phase in DAY_PHASES}

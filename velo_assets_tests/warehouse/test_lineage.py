@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from velo_assets.warehouse.dataflow import follow
+from velo_assets.warehouse.dataflow.queries import follow
 from velo_assets.warehouse.lineage import availability, column_lineage, trace
 from velo_assets.warehouse.sql_table import SqlTableError, all_tables
 

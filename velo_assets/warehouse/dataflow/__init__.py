@@ -1,0 +1,1 @@
+"""Follows values through SQL: an abstract interpreter over the sqlglot tree, see queries.py."""

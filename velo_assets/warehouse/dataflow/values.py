@@ -1,0 +1,355 @@
+"""What the value of an expression is made of, and what it says as a date.
+
+Belongs here: names, expressions, subqueries, comparisons as they stand in a condition. Does not belong here: windows
+(windows.py), which rows there are (sources.py, queries.py).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from velo_assets.warehouse.dataflow.comparisons import Comparison, learn
+from velo_assets.warehouse.dataflow.tree import conjuncts, line_of, whole_number
+from velo_assets.warehouse.moments import (
+    FIRST,
+    NEVER,
+    NOTHING,
+    WITHIN,
+    Facts,
+    Label,
+    Moment,
+    Origin,
+    Relation,
+    UnsupportedSqlError,
+    Value,
+    merge,
+)
+
+_PERIODS = ("year", "quarter", "month", "week")
+
+
+@dataclass
+class Scope:
+    """What names mean inside one select."""
+
+    parent: Scope | None
+    ctes: Mapping[str, Relation] = field(default_factory=dict)
+    sources: dict[str, Relation] = field(default_factory=dict)
+    merged: dict[str, Value] = field(default_factory=dict)
+    aliases: dict[str, Value] = field(default_factory=dict)
+    locals: set[str] = field(default_factory=set)
+    rows: Label = field(default_factory=dict)
+    unique: set[frozenset[tuple[str, str]]] = field(default_factory=set)
+    same: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    windows: dict[str, Any] = field(default_factory=dict)
+
+    def canonical(self, column: tuple[str, str]) -> tuple[str, str]:
+        """The one column that stands for all that joins made equal to this one."""
+        while column in self.same:
+            column = self.same[column]
+        return column
+
+
+class ValueFlow(ABC):
+    """Follows values; what it needs of queries and windows is made on top of it.
+
+    Attributes:
+        exp: sqlglot's expressions, imported when first needed: they cost a second.
+        facts: what comparisons have said of days so far.
+        columns_of: column names of an upstream `schema/table`, or None when it is not declared.
+        line: last line seen, for messages.
+    """
+
+    def __init__(self, columns_of: Callable[[str], tuple[str, ...] | None]) -> None:
+        from sqlglot import expressions
+
+        self.exp = expressions
+        self.facts = Facts()
+        self.columns_of = columns_of
+        self.line = 1
+
+    @abstractmethod
+    def query(self, tree: Any, ctes: Mapping[str, Relation], parent: Scope | None) -> Relation:
+        """The rows of a query, see queries.py."""
+
+    @abstractmethod
+    def _window(self, window: Any, scope: Scope) -> Value:
+        """The value of a window function, see windows.py."""
+
+    def value(self, expression: Any, scope: Scope) -> Value:
+        """What an expression is made of, within a scope."""
+        exp = self.exp
+        kind = type(expression)
+        if kind in (exp.Alias, exp.Paren):
+            return self.value(expression.this, scope)
+        if kind is exp.Column:
+            return self._column(expression, scope)
+        if kind is exp.Placeholder or kind is exp.Parameter:
+            return Value(symbol=self.facts.parameter(expression.name))
+        if kind in (exp.Literal, exp.Null, exp.Boolean, exp.DataType, exp.Var, exp.Star):
+            return NOTHING if kind is not exp.Literal else Value(shift=whole_number(expression) or 0)
+        if kind is exp.Identifier:
+            return NOTHING if expression.name in scope.locals else self._name(expression.name, scope, expression)
+        if kind is exp.Window:
+            return self._window(expression, scope)
+        if kind in (exp.Subquery, exp.Exists):
+            return self._subquery(expression.this, scope).plain()
+        if kind is exp.In:
+            return self._in_list(expression, scope)
+        if kind is exp.PropertyEQ:
+            return self.value(expression.expression, scope)
+        if kind is exp.Lambda:
+            names = {e.name for e in expression.expressions}
+            added = names - scope.locals
+            scope.locals |= added
+            try:
+                return self.value(expression.this, scope)
+            finally:
+                scope.locals -= added
+        made = self._children(expression, scope)
+        return self._dated(expression, made, scope)
+
+    def _children(self, expression: Any, scope: Scope) -> Value:
+        values = [self.value(child, scope) for child in expression.iter_expressions()]
+        return Value(
+            merge(*(v.label for v in values)),
+            frozenset().union(*(v.sources for v in values)) if values else frozenset(),
+        )
+
+    def _dated(self, expression: Any, made: Value, scope: Scope) -> Value:
+        """Give `made` its meaning as a date, where the expression is one."""
+        exp = self.exp
+        kind = type(expression)
+
+        def of(child: Any) -> Value:
+            return self.value(child, scope)
+
+        if kind in (exp.Cast, exp.TryCast):
+            inner = of(expression.this)
+            if inner.symbol is not None and expression.to.is_type("date", "int", "bigint", "smallint"):
+                return replace(inner, later=None, earlier=None)
+            return made
+        if kind in (exp.TimestampTrunc, exp.DateTrunc):
+            unit = expression.args["unit"].name.lower()
+            inner = of(expression.this)
+            return self._period(made, inner, unit)
+        if kind is exp.Year:
+            return self._period(made, of(expression.this), "year")
+        if kind is exp.Extract and expression.this.name.lower() == "year":
+            return self._period(made, of(expression.expression), "year")
+        if kind is exp.DateFromParts:
+            first = of(expression.args["year"])
+            is_first_day = all(
+                isinstance(expression.args.get(part), exp.Literal) and expression.args[part].name == "1"
+                for part in ("month", "day")
+            )
+            if is_first_day and first.symbol is not None and first.unit == "year" and first.shift <= 0:
+                return replace(first, label=made.label, sources=made.sources)
+            return made
+        if kind in (exp.Add, exp.Sub):
+            one, other = of(expression.this), of(expression.expression)
+            if one.symbol is not None and other.symbol is not None and kind is exp.Sub:
+                return replace(made, later=one, earlier=other)
+            if one.symbol is not None:
+                step = self._step(expression.expression, one.unit)
+                if step is not None:
+                    return replace(
+                        made, symbol=one.symbol, unit=one.unit, shift=one.shift + (step if kind is exp.Add else -step)
+                    )
+            return made
+        if kind is exp.DateDiff and expression.args["unit"].name.lower() == "day":
+            one, other = of(expression.this), of(expression.expression)
+            if one.symbol is not None and other.symbol is not None:
+                return replace(made, later=one, earlier=other)
+        return made
+
+    def _period(self, made: Value, inner: Value, unit: str) -> Value:
+        if unit not in _PERIODS or inner.symbol is None or inner.unit != "day" or inner.shift != 0:
+            return made
+        period = self.facts.period(inner.symbol, unit)
+        label = {
+            # Which year it is, is known when the year begins.
+            (Moment(FIRST, period) if moment == Moment(FIRST, inner.symbol) else moment): origin
+            for moment, origin in made.label.items()
+        }
+        return replace(made, label=label, symbol=period, unit=unit)
+
+    def _step(self, expression: Any, unit: str) -> int | None:
+        """Steps of an interval or whole number; months and years count by their sign, in days."""
+        exp = self.exp
+        if isinstance(expression, exp.Paren):
+            return self._step(expression.this, unit)
+        if isinstance(expression, exp.Interval):
+            number = whole_number(expression.this)
+            name = expression.args["unit"].name.lower().rstrip("s") if expression.args.get("unit") else ""
+            days = {"day": 1, "week": 7, "month": 28, "quarter": 89, "year": 365}.get(name)
+            if number is None or days is None:
+                return None
+            if unit == "day":
+                # Rounded so that a bound is never taken for tighter than it is: back by at least, forward by at most.
+                most = {"month": 31, "quarter": 92, "year": 366}.get(name, days)
+                return number * days if number > 0 and name in ("day", "week") else (number * most)
+            return None if name != unit else number
+        return whole_number(expression)
+
+    def _column(self, column: Any, scope: Scope) -> Value:
+        self.line = line_of(column) or self.line
+        table = column.table
+        at: Scope | None = scope
+        while at is not None:
+            if table and table in at.sources:
+                return self._in(at.sources[table], column.name)
+            if table:
+                try:
+                    # A field of a struct column.
+                    return self._name(column.args["table"].name, at, column).plain()
+                except UnsupportedSqlError:
+                    at = at.parent
+                    continue
+            break
+        if table:
+            raise UnsupportedSqlError(self.line, f"{column.sql('duckdb')} names no source")
+        return self._name(column.name, scope, column)
+
+    def _name(self, name: str, scope: Scope, where: Any) -> Value:
+        if name in scope.locals:
+            return NOTHING
+        if name in scope.merged:
+            return scope.merged[name]
+        for relation in scope.sources.values():
+            if name in relation.columns:
+                return relation.columns[name]
+        if name in scope.aliases:
+            return scope.aliases[name]
+        unlisted = [relation for relation in scope.sources.values() if relation.default is not None]
+        if len(unlisted) == 1:
+            return self._in(unlisted[0], name)
+        if unlisted:
+            found = [relation.default(name) for relation in unlisted if relation.default]
+            return Value(merge(*(v.label for v in found)), frozenset().union(*(v.sources for v in found)))
+        if scope.parent is not None:
+            return self._name(name, scope.parent, where)
+        raise UnsupportedSqlError(line_of(where) or self.line, f"no source has a column {name}")
+
+    def _in(self, relation: Relation, name: str) -> Value:
+        if name in relation.columns:
+            return relation.columns[name]
+        if relation.default is not None:
+            relation.columns[name] = relation.default(name)
+            return relation.columns[name]
+        raise UnsupportedSqlError(self.line, f"no column {name}")
+
+    def _column_id(self, expression: Any, scope: Scope) -> tuple[str, str]:
+        expression = expression.unalias()
+        if not isinstance(expression, self.exp.Column):
+            return ("", expression.sql("duckdb"))
+        name = expression.name
+        if expression.table:
+            return scope.canonical((expression.table, name))
+        for alias, relation in scope.sources.items():
+            if name in relation.columns:
+                return scope.canonical((alias, name))
+        return ("", name)
+
+    @contextmanager
+    def _correlated(self, scope: Scope) -> Iterator[None]:
+        """Inside a correlated query, the rows outside are constants."""
+        before = set(self.facts.constants)
+        at: Scope | None = scope
+        while at is not None:
+            for relation in at.sources.values():
+                self.facts.constants |= self.facts.reachable(relation)
+            at = at.parent
+        try:
+            yield
+        finally:
+            self.facts.constants = before
+
+    def _subquery(self, tree: Any, scope: Scope) -> Value:
+        with self._correlated(scope):
+            relation = self.query(tree, scope.ctes, scope)
+        columns = list(relation.columns.values())
+        return Value(
+            merge(relation.rows, *(c.label for c in columns)), frozenset().union(*(c.sources for c in columns))
+        )
+
+    def _in_list(self, expression: Any, scope: Scope) -> Value:
+        query = expression.args.get("query")
+        if query is None:
+            return self._children(expression, scope)
+        wanted = self.value(expression.this, scope)
+        with self._correlated(scope):
+            relation = self.query(query, scope.ctes, scope)
+        columns = list(relation.columns.values())
+        offered = columns[0] if columns else NOTHING
+        if wanted.entity and offered.entity and wanted.entity[0] == offered.entity[0] and relation.span == "window":
+            # Every row of the window passes; rows of other keys are gone, which matters only where keys are mixed.
+            mark = self.facts.symbol()
+            self.facts.within[mark] = wanted.entity[0]
+            origin = Origin(line_of(expression) or self.line, "window-keys", f"{wanted.entity[0]}s of the window")
+            return Value(merge(wanted.label, {Moment(WITHIN, mark): origin}))
+        for mark_of in ("identity", "symbol"):
+            one, other = getattr(wanted, mark_of), getattr(offered, mark_of)
+            if one is not None and other is not None:
+                learn(self.facts, offered, "=", wanted, only_below=self.facts.reachable(relation))
+        return Value(merge(wanted.label, relation.rows, *(c.label for c in columns)))
+
+    def _comparisons(self, condition: Any, scope: Scope) -> list[Comparison]:
+        exp = self.exp
+        operators = {exp.LT: "<", exp.LTE: "<=", exp.EQ: "=", exp.NullSafeEQ: "="}
+        flipped = {exp.GT: "<", exp.GTE: "<="}
+        out: list[Comparison] = []
+        for part in conjuncts(condition, exp):
+            kind = type(part)
+            if kind in operators:
+                one, other = self.value(part.this, scope), self.value(part.expression, scope)
+                out.append((one, operators[kind], other, part.sql("duckdb")))
+            elif kind in flipped:
+                one, other = self.value(part.expression, scope), self.value(part.this, scope)
+                out.append((one, flipped[kind], other, part.sql("duckdb")))
+            elif kind is exp.Between:
+                middle = self.value(part.this, scope)
+                out.append((self.value(part.args["low"], scope), "<=", middle, part.sql("duckdb")))
+                out.append((middle, "<=", self.value(part.args["high"], scope), part.sql("duckdb")))
+        return out
+
+    def _equal_columns(self, condition: Any, scope: Scope) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+        exp = self.exp
+        return [
+            (self._column_id(part.this, scope), self._column_id(part.expression, scope))
+            for part in conjuncts(condition, exp)
+            if isinstance(part, exp.EQ)
+            and isinstance(part.this, exp.Column)
+            and isinstance(part.expression, exp.Column)
+        ]
+
+    def _fixed_column(self, part: Any, scope: Scope) -> tuple[str, str] | None:
+        exp = self.exp
+        if isinstance(part, exp.EQ):
+            for one, other in ((part.this, part.expression), (part.expression, part.this)):
+                if isinstance(one, exp.Column) and isinstance(other, exp.Literal):
+                    return self._column_id(one, scope)
+        return None
+
+    def _mixed(self, label: Label, keys: Iterable[Value], what: str, where: Any) -> Label:
+        """Rows are combined that share `keys`: restricted rows must share the key they are restricted by."""
+        out: Label = {}
+        for moment, origin in label.items():
+            if moment.phase == WITHIN and not self._shares(moment, keys):
+                key = self.facts.within[moment.symbol]
+                origin = Origin(
+                    line_of(where) or self.line,
+                    "window-keys",
+                    f"{what} mixes {key}s, but only {key}s that run in the window are there",
+                )
+                moment = Moment(NEVER, 0)
+            out.setdefault(moment, origin)
+        return out
+
+    def _shares(self, moment: Moment, keys: Iterable[Value]) -> bool:
+        wanted = self.facts.within[moment.symbol]
+        return any((key.entity and key.entity[0] == wanted) or key.identity is not None for key in keys)
