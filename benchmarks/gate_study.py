@@ -53,7 +53,7 @@ PLANTED_SPREAD = 0.30
 blend of a perfect fundamental model with the market, and somewhat less to models that had to learn it."""
 LEAK_NOISE = 0.6
 """Noise on the performance of the day in the leaked rating: the winner then has the best one in about 77% of races, as
-the same-row racing post rating does (racing-methods.md)."""
+the same-row racing post rating does (docs/methods.md)."""
 
 SETTINGS = FundamentalSettings(
     booster=BoosterSettings(

@@ -28,7 +28,7 @@ def code_version(*parts: str) -> str:
     digest = hashlib.sha256()
     for part in parts:
         folder = _ROOT / part
-        files = sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+        files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
         for file in files:
             digest.update(file.name.encode())
             digest.update(file.read_bytes())

@@ -76,8 +76,8 @@ def simultaneous_kelly(
     """Exact Kelly fractions for win bets on several runners of one race, for many races at once.
 
     Maximises expected log wealth over the stakes of a race. Runners enter in falling order of `e = p * O` while `e`
-    exceeds the reserve rate `b = (1 - sum p_S) / (1 - sum 1/O_S)`; the stake is `p - b/O`. Source: racing-methods.md
-    (Smoczynski and Tomkins 2010).
+    exceeds the reserve rate `b = (1 - sum p_S) / (1 - sum 1/O_S)`; the stake is `p - b/O`. Source: Smoczynski
+    and Tomkins (2010).
 
     Args:
         probability: `(runners,)` win probabilities, sorted by race.

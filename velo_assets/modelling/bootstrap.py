@@ -33,7 +33,7 @@ NO_SPREAD = 1e-12
 """Days that differ by less, relative to the denominator, differ by rounding."""
 
 RACES_TIMES_GAIN = 3.75
-"""Races needed for z = 2 are about this over dR2 (racing-methods.md)."""
+"""Races needed for z = 2 are about this over dR2 (docs/methods.md)."""
 
 
 @dataclass(frozen=True)

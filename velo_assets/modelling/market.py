@@ -4,7 +4,7 @@ Belongs here: the five de-vig methods, vectorised over all races at once, their 
 of one for a year from the years before it.
 Does not belong here: reading prices (core.prices) and the models built on top of the market (blend, experts).
 
-With `q = 1 / odds` and the book `B = sum q` of a race (formulas: racing-methods.md):
+With `q = 1 / odds` and the book `B = sum q` of a race (sources: docs/methods.md):
 
 - multiplicative: `q / B`
 - power: `q^k` with `k` such that the race sums to 1
@@ -44,7 +44,7 @@ GOTO_FLOOR = 0.1
 METHODS = ("multiplicative", "power", "odds_ratio", "shin", "goto")
 
 FALLBACK_METHOD = "power"
-"""Without enough earlier races. On bookmaker SP it leads multiplicative by about .001 R2 (racing-methods.md), and on
+"""Without enough earlier races. On bookmaker SP it leads multiplicative by about .001 R2 (docs/methods.md), and on
 exchange prices the choice does not matter (docs/market_study.md)."""
 
 MIN_CHOICE_RACES = 1000

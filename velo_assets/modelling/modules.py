@@ -1,4 +1,4 @@
-"""What each module adds: SSM, BOP, TRA, DLV, V9PM and the Five Filters as declared in racing-methods.md.
+"""What each module adds: SSM, BOP, TRA, DLV, V9PM and the Five Filters as declared in docs/methods.md.
 
 Belongs here: which feature families a module stands on, and the reports that measure it out of sample over the market
 and over the rest of the matrix. Not here: the features, and the models that ship.

@@ -124,7 +124,7 @@ class PlaceModel:
 
 
 UK_IRE_REFERENCE = PlaceModel(0.699, 0.735)
-"""Fitted on UK and Irish Betfair SP (racing-methods.md)."""
+"""Fitted on UK and Irish Betfair SP (docs/methods.md)."""
 
 BENTER = PlaceModel(0.81, 0.65)
 """Benter 1994, Hong Kong."""

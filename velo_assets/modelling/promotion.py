@@ -42,7 +42,7 @@ ALARM_TOP_PICK_LEAD = 0.03
 ALARM_DELTA_R2 = 0.02
 ALARM_ROI = 0.05
 ALARM_ROI_BETS = 2000
-"""The alarm lines of racing-methods.md: past them a model has seen the result, whatever else it shows."""
+"""The alarm lines of docs/methods.md: past them a model has seen the result, whatever else it shows."""
 
 MINIMUM_PAIRS = 1000
 """A feature with fewer (winner, loser) pairs can out-rank the market by luck: 1,000 pairs fix it to 1.6 points."""
@@ -481,7 +481,7 @@ def _return_alarm(leaks: LeakReadings) -> Condition:
     if leaks.roi is None:
         return _alarm(name, None, False, limit, "")
     # The lower end of the interval, not the estimate: on 2,000 bets at all odds luck alone moves the ROI by 19 points
-    # (racing-methods.md), and an honest dR2 of .004 returns over 5% in half of the worlds (docs/gate_study.md).
+    # (docs/methods.md), and an honest dR2 of .004 returns over 5% in half of the worlds (docs/gate_study.md).
     low = leaks.roi.low
     silent = leaks.bets <= ALARM_ROI_BETS or not low > ALARM_ROI
     ends = f" [{low:+.1%}, {leaks.roi.high:+.1%}]" if np.isfinite(low) else ""

@@ -70,7 +70,7 @@ def population_stability(reference: NDArray[np.float64], current: NDArray[np.flo
 
 
 def chi_square_threshold(n_reference: int, n_current: int, bins: int, quantile: float = NULL_QUANTILE) -> float:
-    """PSI's null quantile for independent rows: `(1/n + 1/m) * chi2(bins - 1)` (racing-methods, judging money)."""
+    """PSI's null quantile for independent rows: `(1/n + 1/m) * chi2(bins - 1)` (docs/methods.md)."""
     from scipy import stats
 
     return float((1 / n_reference + 1 / n_current) * stats.chi2.ppf(quantile, bins - 1))

@@ -30,9 +30,8 @@ RULE4_TABLE: tuple[tuple[float, int], ...] = (
     (6.0, 10),
     (10.0, 5),
 )
-"""Shortest fractional price of each band and its deduction in pence in the pound. Source: Tattersalls Rule 4(c), as in
-racing-methods.md. A price that falls between two bands (9.5/1 on an exchange) stays in the shorter band: the bettor's
-worse case."""
+"""Shortest fractional price of each band and its deduction in pence in the pound. Source: Tattersalls Rule 4(c). A
+price that falls between two bands (9.5/1 on an exchange) stays in the shorter band: the bettor's worse case."""
 
 LONGEST_DEDUCTED = 14.0
 """A withdrawn runner at more than 14/1 costs nothing."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _OFF = "0"
 
 
-def _secret(configured: str, variable: str, default: str = "") -> str:
+def _or_variable(configured: str, variable: str, default: str = "") -> str:
     # `dg.EnvVar` as a field default would fail while the variable is unset; off until configured means it may be unset.
     return configured or dg.EnvVar(variable).get_value(default) or default
 
@@ -45,17 +45,17 @@ class NotifierResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         from velo_assets.notify import notifier
 
-        port = _secret(self.smtp_port, "VELO_SMTP_PORT", "587")
+        port = _or_variable(self.smtp_port, "VELO_SMTP_PORT", "587")
         if not port.isdigit():
             raise ValueError(f"mail: the port is a number, got {port!r}; correct VELO_SMTP_PORT")
         return notifier(
-            log=_secret(self.log, "VELO_NOTIFY_LOG", _OFF) != _OFF,
-            smtp_host=_secret(self.smtp_host, "VELO_SMTP_HOST"),
+            log=_or_variable(self.log, "VELO_NOTIFY_LOG", _OFF) != _OFF,
+            smtp_host=_or_variable(self.smtp_host, "VELO_SMTP_HOST"),
             smtp_port=int(port),
-            smtp_user=_secret(self.smtp_user, "VELO_SMTP_USER"),
-            smtp_password=_secret(self.smtp_password, "VELO_SMTP_PASSWORD"),
-            smtp_encryption=_secret(self.smtp_encryption, "VELO_SMTP_ENCRYPTION", "starttls"),
-            mail_from=_secret(self.mail_from, "VELO_MAIL_FROM"),
-            mail_to=_secret(self.mail_to, "VELO_MAIL_TO"),
-            webhook_url=_secret(self.webhook_url, "VELO_WEBHOOK_URL"),
+            smtp_user=_or_variable(self.smtp_user, "VELO_SMTP_USER"),
+            smtp_password=_or_variable(self.smtp_password, "VELO_SMTP_PASSWORD"),
+            smtp_encryption=_or_variable(self.smtp_encryption, "VELO_SMTP_ENCRYPTION", "starttls"),
+            mail_from=_or_variable(self.mail_from, "VELO_MAIL_FROM"),
+            mail_to=_or_variable(self.mail_to, "VELO_MAIL_TO"),
+            webhook_url=_or_variable(self.webhook_url, "VELO_WEBHOOK_URL"),
         )

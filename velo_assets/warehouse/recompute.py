@@ -1,6 +1,7 @@
 """Dynamic leak proofs: features are computed again from data that lack, or falsify, what was not yet known.
 
-T1 time travel, T2 future perturbation, T3 self row, T4 same day, T6 tripwire, T7 permutation, T8 parity (leakage.md).
+T1 time travel, T2 future perturbation, T3 self row, T4 same day, T6 tripwire, T7 permutation, T8 parity
+(docs/leak_proofs.md).
 All run beside the warehouse, in an attached in-memory database whose `core` schema is views over the real one, so that
 the same SQL reads altered data and the warehouse itself is never written.
 

@@ -155,7 +155,7 @@ def test_the_null_by_hand() -> None:
 
 
 def test_the_best_of_100_random_filters_over_634_bets_shows_about_30_percent() -> None:
-    # Zero edge, fair odds up to 20 (standard deviation 2.8 per bet): the figure of racing-methods.md.
+    # Zero edge, fair odds up to 20 (standard deviation 2.8 per bet): the figure of docs/methods.md.
     null = NullReturn(0.0, 2.8 / 634**0.5, 3.0 / 634**0.5)
     assert null.best_of(100, 0.5) == pytest.approx(0.30, abs=0.03)
     assert null.best_of(1, 0.5) == pytest.approx(0.0, abs=0.02)
