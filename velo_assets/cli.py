@@ -418,16 +418,14 @@ def _plain_errors() -> Iterator[None]:
         yield
     except typer.Exit:
         raise
-    except duckdb.CatalogException as error:
+    except (duckdb.CatalogException, duckdb.IOException, ValueError, OSError, RuntimeError) as error:
         if os.environ.get("VELO_DEBUG"):
             raise
-        missing = str(error).splitlines()[0].removeprefix("Catalog Error: ")
-        typer.echo(f"velo: {missing} `velo run` builds what is missing.", err=True)
-        raise typer.Exit(1) from error
-    except (ValueError, FileNotFoundError, TimeoutError, RuntimeError) as error:
-        if os.environ.get("VELO_DEBUG"):
-            raise
-        typer.echo(f"velo: {error}", err=True)
+        words = str(error)
+        if isinstance(error, duckdb.Error):
+            advice = "`velo run` builds" if isinstance(error, duckdb.CatalogException) else "`velo doctor` looks into"
+            words = f"{words.splitlines()[0].partition(': ')[2]} {advice} it."
+        typer.echo(f"velo: {words}", err=True)
         raise typer.Exit(1) from error
 
 

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from velo_assets.cli import app
+from velo_assets.warehouse.connection import Warehouse
 
 runner = CliRunner()
 
@@ -16,6 +17,12 @@ def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root.mkdir()
     monkeypatch.setenv("VELO_DATA", str(root))
     return root
+
+
+def simulate_a_season(root: Path) -> None:
+    season = ["--first-year", "2022", "--last-year", "2022", "--races-per-year", "100"]
+    simulated = runner.invoke(app, ["simulate", "--out", str(root), *season])
+    assert simulated.exit_code == 0, simulated.output
 
 
 def test_a_missing_data_root_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,19 +43,7 @@ def test_years_that_make_no_sense_are_refused(data_root: Path, years: str) -> No
 
 
 def test_simulated_and_real_results_never_mix(data_root: Path) -> None:
-    arguments = [
-        "simulate",
-        "--out",
-        str(data_root),
-        "--first-year",
-        "2022",
-        "--last-year",
-        "2022",
-        "--races-per-year",
-        "100",
-    ]
-    simulated = runner.invoke(app, arguments)
-    assert simulated.exit_code == 0, simulated.output
+    simulate_a_season(data_root)
     (data_root / "raceform" / "real.csv").write_text("date,course\n")
     result = runner.invoke(app, ["run"])
     assert result.exit_code == 1
@@ -56,19 +51,7 @@ def test_simulated_and_real_results_never_mix(data_root: Path) -> None:
 
 
 def test_clean_removes_what_was_simulated_and_keeps_inputs(data_root: Path) -> None:
-    arguments = [
-        "simulate",
-        "--out",
-        str(data_root),
-        "--first-year",
-        "2022",
-        "--last-year",
-        "2022",
-        "--races-per-year",
-        "100",
-    ]
-    simulated = runner.invoke(app, arguments)
-    assert simulated.exit_code == 0, simulated.output
+    simulate_a_season(data_root)
     card = data_root / "racecards" / "card.json"
     card.parent.mkdir()
     card.write_text("{}")
@@ -93,3 +76,38 @@ def test_status_of_an_empty_root(data_root: Path) -> None:
     result = runner.invoke(app, ["status"])
     assert result.exit_code == 0
     assert "none yet" in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("analyze", 1, "run `velo run` first"),
+        ("leaks", 1, "run `velo run` first"),
+        ("predict 2024-01-01", 1, "no model registry"),
+        ("predict yesterday", 2, "a day such as 2026-01-01, got 'yesterday'"),
+        ("run --to nowhere", 2, "no layer 'nowhere'"),
+        ("rollback", 1, "no champion"),
+        ("compare a b", 1, "no stored run 'a'"),
+        ("lineage ../../secret", 1, "named like features/form_curves"),
+        ("simulate --out . --first-year 1800 --last-year 1801", 1, "first_year is 1800"),
+    ],
+)
+def test_what_can_not_be_done_is_said_in_a_line(data_root: Path, command: str, code: int, words: str) -> None:
+    result = runner.invoke(app, command.split(" "))
+    assert result.exit_code == code
+    assert words in result.output
+    assert "Traceback" not in result.output
+    assert not list(data_root.glob("raceform/*"))
+
+
+def test_a_warehouse_without_tables_and_a_broken_one_are_told_apart(data_root: Path) -> None:
+    assert runner.invoke(app, ["snapshot"]).exit_code == 1
+    with Warehouse(data_root / "warehouse.duckdb").connect("test"):
+        pass
+    unbuilt = runner.invoke(app, ["analyze"])
+    assert unbuilt.exit_code == 1
+    assert "`velo run` builds it" in unbuilt.output
+    (data_root / "warehouse.duckdb").write_text("garbage")
+    broken = runner.invoke(app, ["analyze"])
+    assert broken.exit_code == 1
+    assert "not a valid DuckDB database file! `velo doctor` looks into it." in broken.output

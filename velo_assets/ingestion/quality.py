@@ -21,6 +21,7 @@ from velo_assets.ingestion.rejects import REASONS
 from velo_assets.ingestion.sql_text import literal, quoted
 from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
+from velo_assets.warehouse.build import table_exists
 
 if TYPE_CHECKING:
     from velo_assets.ingestion.landing import LandingSummary
@@ -244,7 +245,13 @@ def write_quality_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, pa
 
     Returns:
         Numbers for metadata: files, rows, rejected rows and fields, rejects per reason, collisions by name.
+
+    Raises:
+        FileNotFoundError: a table is not built yet.
     """
+    for name in ("landing/manifest", *(f"core/{table}" for table in TYPED_TABLES)):
+        if not table_exists(connection, name):
+            raise FileNotFoundError(f"There is no table {name} yet: `velo run` builds it.")
     files = connection.sql(f"select {_FILE_COLUMNS} from landing.manifest order by kind, file, sequence").pl()
     parts = {kind: manifest.live_parts(connection, kind) for kind in manifest.KINDS}
     collisions = identity_collisions(connection)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from velo_assets.settings import FIRST_YEAR
 from velo_assets.simulation import names
 from velo_assets.simulation.fixtures import build_courses, build_fixtures, year_start
 from velo_assets.simulation.marker import Marker, require_room_for_simulation, result_files, sha256, write_marker
@@ -109,10 +110,12 @@ def simulate_years(
         drop_column_from: (column, date): the column is blank from that date on.
 
     Raises:
-        ValueError: years out of order, too few races, edge out of range, unknown column.
+        ValueError: years out of order or too early, too few races, edge out of range, unknown column.
     """
     if last_year < first_year:
         raise ValueError(f"last_year {last_year} is before first_year {first_year}")
+    if first_year < FIRST_YEAR:
+        raise ValueError(f"first_year is {first_year}; results before {FIRST_YEAR} are rejected when they land")
     if races_per_year < SMALLEST_RACES_PER_YEAR:
         raise ValueError(f"races_per_year is {races_per_year}; at least {SMALLEST_RACES_PER_YEAR} make a season")
     if not 0.0 <= edge <= LARGEST_EDGE:

@@ -20,8 +20,7 @@ _HEADER_LINE = re.compile(r"^--\s*(?P<key>[a-z][a-z -]*?):\s*(?P<value>.*)$")
 _COLUMN_LINE = re.compile(
     r"(?P<name>[a-z_][a-z0-9_]*)\s*,?\s*--\s*(?P<description>.*?)(?:\s*\[(?P<unit>[^\[\]]*)\])?\s*$"
 )
-
-
+_NAME = re.compile(r"[a-z_]+/[a-z_0-9]+")
 _COMMENT = re.compile(r"--[^\n]*")
 _READS = re.compile(rf"\b(?:from|join)\s+({'|'.join(LAYERS)})\.([a-z_0-9]+)\b")
 
@@ -97,8 +96,9 @@ def load_table(name: str) -> SqlTable:
         SqlTableError: no such file, a header key missing, or an output column without a description.
     """
     path = SQL_ROOT / f"{name}.sql"
-    if not path.is_file():
-        raise SqlTableError(f"There is no SQL file for {name!r}: looked for {path}.")
+    # Names come from the command line too: nothing outside the folder is looked at.
+    if not _NAME.fullmatch(name) or not path.is_file():
+        raise SqlTableError(f"There is no SQL file for {name!r}: a table is named like features/form_curves.")
     text = path.read_text(encoding="utf-8")
     return SqlTable(name=name, path=path, text=text, header=_read_header(path, text), columns=_read_columns(path, text))
 
