@@ -109,6 +109,7 @@ gathered as (
 placed as (
     select
         *,
+        course_name(course_text) as course,
         course_country(course_text, region) as country,
         race_type_of(type_text, race_name) as race_type,
         case
@@ -124,10 +125,10 @@ placed as (
 select
     race_key, -- key of date, course and off time
     race_date, -- local date of the race
-    race_date || ' ' || course_name(course_text)
+    race_date || ' ' || course
         || case when country = 'GB' then '' else ' (' || country || ')' end
         || ' ' || coalesce(off_key_text(off_text, race_date, country), '') as race_label, -- readable name of the race
-    course_name(course_text) as course, -- course without country and surface
+    course, -- course without country and surface
     country, -- country of the course, which is the jurisdiction of its prices
     surface, -- turf or all-weather (artificial and dirt)
     off_time_of(off_text, race_date, country) as off_time, -- off time where the 12-hour clock leaves no doubt [local time]
