@@ -22,7 +22,7 @@ from velo_assets.racing.macros import register
 from velo_assets.reports.pages import banners, number, percent, render_page, write_page
 from velo_assets.serving.predict import latest_predictions
 from velo_assets.warehouse.build import describe, table_exists
-from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.query import frame_of, row_of
 
 FAMILY_WORDS = {
     "trainer_velocity": "stable form",
@@ -351,6 +351,12 @@ def _facts(rows: list[dict[str, Any]]) -> str:
 def _non_runners(connection: duckdb.DuckDBPyConnection, day: date) -> pl.DataFrame:
     """Withdrawn horses of the last card of each race."""
     if not table_exists(connection, "landing/racecards"):
+        return pl.DataFrame()
+    (withdrawn,) = row_of(
+        connection, "select count(*) from landing.racecards where race_date = ? and non_runner", [day]
+    )
+    if not withdrawn:
+        # Most cards have none, and the keys below take longer to plan than the rest of the page to read.
         return pl.DataFrame()
     register(connection)
     return frame_of(

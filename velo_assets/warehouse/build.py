@@ -159,13 +159,17 @@ def table_exists(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 def describe(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[tuple[str, str], ...]:
     """(column, DuckDB type) of a table, in order."""
+    return tuple((column, kind) for column, kind, _ in _catalogued(connection, name))
+
+
+def _catalogued(connection: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, str, str | None]]:
+    """(column, DuckDB type, comment) of a table, in order; the whole catalog is read for it, so ask once."""
     schema, table = _split(name)
-    rows = connection.execute(
-        "select column_name, data_type from information_schema.columns "
-        "where table_schema = ? and table_name = ? order by ordinal_position",
+    return connection.execute(
+        "select column_name, data_type, comment from duckdb_columns() "
+        "where database_name = current_database() and schema_name = ? and table_name = ? order by column_index",
         [schema, table],
     ).fetchall()
-    return tuple((str(column), str(kind)) for column, kind in rows)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -202,19 +206,20 @@ def _swap_window(
     parameters: Mapping[str, object] | None = None,
 ) -> Built:
     schema, table = _split(name)
-    _clear_window(connection, name, start, end)
-    _evolve(connection, name, columns)
+    present = dict(describe(connection, name))
+    if present and not _clear_window(connection, name, start, end):
+        present = {}
+    evolved = _evolve(connection, name, present, columns)
     # Ordered by date so that row groups prune for every later window.
     order = ", ".join(key for key in ("race_date", "race_key") if key in columns)
     (rows,) = row_of(
         connection, f"insert into {schema}.{table} by name select * from {source} order by {order}", parameters
     )
-    return Built(name, int(rows), describe(connection, name))
+    return Built(name, int(rows), describe(connection, name) if evolved else tuple(present.items()))
 
 
-def _clear_window(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> None:
-    if not table_exists(connection, name):
-        return
+def _clear_window(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> bool:
+    """Empty the window of a table that exists; False when nothing else was in the table, which is gone then."""
     schema, table = _split(name)
     window = "race_date between ? and ?"
     (kept,) = row_of(connection, f"select count(*) from {schema}.{table} where not ({window})", [start, end])
@@ -223,18 +228,24 @@ def _clear_window(connection: duckdb.DuckDBPyConnection, name: str, start: date,
     else:
         # Marking every row as deleted costs more than a new table, and leaves the file twice as large.
         connection.execute(f"drop table {schema}.{table}")
+    return bool(kept)
 
 
-def _evolve(connection: duckdb.DuckDBPyConnection, name: str, wanted: Mapping[str, str]) -> None:
-    """Make the table, or give an older one the columns of the new rows: years not yet rebuilt hold null in new ones."""
+def _evolve(
+    connection: duckdb.DuckDBPyConnection, name: str, present: Mapping[str, str], wanted: Mapping[str, str]
+) -> bool:
+    """Make the table, or give an older one the columns of the new rows: years not yet rebuilt hold null in new ones.
+
+    Returns:
+        Whether there was anything to do.
+    """
     schema, table = _split(name)
-    present = dict(describe(connection, name))
     if list(wanted.items()) == list(present.items()):
-        return
+        return False
     if not present:
         listed = ", ".join(f'"{column}" {kind}' for column, kind in wanted.items())
         connection.execute(f"create table {schema}.{table} ({listed})")
-        return
+        return True
     for column in present.keys() - wanted.keys():
         connection.execute(f'alter table {schema}.{table} drop column "{column}"')
     for column, kind in wanted.items():
@@ -242,6 +253,7 @@ def _evolve(connection: duckdb.DuckDBPyConnection, name: str, wanted: Mapping[st
             connection.execute(f'alter table {schema}.{table} add column "{column}" {kind}')
         elif present[column] != kind:
             connection.execute(f'alter table {schema}.{table} alter column "{column}" set data type {kind}')
+    return True
 
 
 def _write_comments(connection: duckdb.DuckDBPyConnection, table: SqlTable) -> None:
@@ -251,8 +263,14 @@ def _write_comments(connection: duckdb.DuckDBPyConnection, table: SqlTable) -> N
 
 def _comment_columns(connection: duckdb.DuckDBPyConnection, name: str, columns: tuple[Column, ...]) -> None:
     schema, table = _split(name)
+    if not columns:
+        return
+    # Each comment makes a new version of the table's entry in the catalog: only those that changed are written.
+    present = {column: comment for column, _, comment in _catalogued(connection, name)}
     for column in columns:
         text = f"{column.description} [{column.unit}]" if column.unit else column.description
+        if present.get(column.name) == text:
+            continue
         connection.execute(f'comment on column {schema}.{table}."{column.name}" is {_literal(text)}')
 
 

@@ -78,6 +78,25 @@ def test_descriptions_are_stored_with_the_table(connection: duckdb.DuckDBPyConne
     assert comment == ("the trainer's runs [runs]",)
 
 
+def test_a_description_that_changed_is_written_and_the_others_stay(connection: duckdb.DuckDBPyConnection) -> None:
+    first = (Column("value", "runs", ""), Column("race_key", "race", ""))
+    replace_window(connection, "market/sample", rows(1), *JANUARY, columns=first)
+    second = (Column("value", "rides", ""), Column("race_key", "race", ""))
+    replace_window(connection, "market/sample", rows(2), *JANUARY, columns=second)
+    comments = connection.execute(
+        "select column_name, comment from duckdb_columns() where table_name = 'sample' order by column_index"
+    ).fetchall()
+    assert comments == [("race_date", None), ("race_key", "race"), ("value", "rides")]
+
+
+def test_what_was_built_tells_the_columns_as_they_now_are(connection: duckdb.DuckDBPyConnection) -> None:
+    wider = rows(2).with_columns(extra=pl.lit("x"))
+    for first, frame in ((1, rows(1, 2)), (2, rows(2)), (2, wider)):
+        built = replace_window(connection, "market/sample", frame, date(2020, 1, first), date(2020, 1, 2))
+        assert built.columns == describe(connection, "market/sample")
+    assert [name for name, _ in built.columns] == ["race_date", "race_key", "value", "extra"]
+
+
 def test_a_summary_is_replaced_whole(connection: duckdb.DuckDBPyConnection) -> None:
     replace_table(connection, "backtest/sample", rows(1, 2))
     assert replace_table(connection, "backtest/sample", rows(3)).rows == 1

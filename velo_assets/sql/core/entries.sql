@@ -11,7 +11,8 @@ with landed as (
 cards as (
     select
         *,
-        race_key_of(race_date, course, region, off_text, race_id, race_name) as race_key
+        race_key_of(race_date, course, region, off_text, race_id, race_name) as race_key,
+        horse_key_of(horse, dam, age_years, race_date) as horse_key
     from landing.racecards
     where race_date between $start and $end
 ),
@@ -76,10 +77,8 @@ from_cards as (
     select
         cards.race_key,
         cards.race_date,
-        horse_key_of(cards.horse, cards.dam, cards.age_years, cards.race_date) as horse_key,
-        runner_key_of(
-            cards.race_key, horse_key_of(cards.horse, cards.dam, cards.age_years, cards.race_date)
-        ) as runner_key,
+        cards.horse_key,
+        runner_key_of(cards.race_key, cards.horse_key) as runner_key,
         cards.horse,
         cards.saddle_number,
         case when cards.race_type = 'Flat' then nullif(cards.stall, 0) end as stall,
