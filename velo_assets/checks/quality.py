@@ -9,11 +9,7 @@ from velo_assets.warehouse.sql_table import SqlTable, all_tables
 
 def checks() -> list[dg.AssetChecksDefinition]:
     """A check for every feature family."""
-    return [
-        _null_rates(table)
-        for table in all_tables()
-        if table.schema == "features" and any(column.name == "runner_key" for column in table.columns)
-    ]
+    return [_null_rates(table) for table in all_tables() if table.schema == "features" and table.is_by_runner]
 
 
 def _null_rates(table: SqlTable) -> dg.AssetChecksDefinition:

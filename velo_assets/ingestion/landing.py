@@ -27,6 +27,8 @@ from velo_assets.ingestion.rejects import ROW
 from velo_assets.ingestion.sql_text import literal
 from velo_assets.racing.macros import register
 from velo_assets.settings import FIRST_YEAR, DataRoot
+from velo_assets.warehouse.build import transaction
+from velo_assets.warehouse.query import row_of
 
 RESULT_DAYS_AHEAD = 1
 """Results may be dated up to this many days ahead of the clock here, because it is already tomorrow in Sydney."""
@@ -203,7 +205,7 @@ def forget(root: DataRoot, connection: duckdb.DuckDBPyConnection, file: str | Pa
     """
     manifest.create_tables(connection)
     name = _relative(root, Path(file))
-    rows = connection.execute("select sha256, parquet from landing.manifest where file = ?", [name]).fetchall()
+    rows = connection.execute("select sha256 from landing.manifest where file = ?", [name]).fetchall()
     if not rows:
         known = [
             row[0] for row in connection.execute("select distinct file from landing.manifest order by 1").fetchall()
@@ -211,14 +213,9 @@ def forget(root: DataRoot, connection: duckdb.DuckDBPyConnection, file: str | Pa
         shown = ", ".join(known[:20]) or "nothing"
         raise ValueError(f"Nothing landed from {name!r}. Landed files: {shown}.")
     before = manifest.year_fingerprints(connection)
-    connection.execute("begin")
-    try:
-        for sha256, _ in rows:
+    with transaction(connection):
+        for (sha256,) in rows:
             manifest.forget_version(connection, name, sha256)
-        connection.execute("commit")
-    except BaseException:
-        connection.execute("rollback")
-        raise
     _refresh_views(root, connection)
     _remove_orphans(root, connection)
     return _summary((), before, manifest.year_fingerprints(connection))
@@ -292,12 +289,13 @@ def _land_file(
             manifest.record_unchanged(connection, name, sha256, stat.st_mtime_ns)
         outcome = "refused" if newest.status == manifest.REFUSED else "unchanged"
         return LandedFile(name, kind, outcome, error=newest.error)
-    twin = connection.execute(
-        "select file from landing.manifest where kind = ? and sha256 = ? and status = 'live' and file <> ?",
+    twins = connection.execute(
+        "select file from landing.manifest where kind = ? and sha256 = ? and status = 'live' and file <> ? "
+        "order by file",
         [kind, sha256, name],
-    ).fetchone()
-    if twin:
-        return LandedFile(name, kind, "same content", error=f"same content as {twin[0]}")
+    ).fetchall()
+    if twins:
+        return LandedFile(name, kind, "same content", error=f"same content as {twins[0][0]}")
     sequence = manifest.next_sequence(connection)
     work = staging.scratch / f"{sequence}"
     work.mkdir()
@@ -330,13 +328,8 @@ def _land_file(
         status=status,
         error=error,
     )
-    connection.execute("begin")
-    try:
+    with transaction(connection):
         manifest.record(connection, entry, years, pl.DataFrame() if rejects is None else rejects)
-        connection.execute("commit")
-    except BaseException:
-        connection.execute("rollback")
-        raise
     shutil.rmtree(work, ignore_errors=True)
     known[name] = KnownVersion(stat.st_size, stat.st_mtime_ns, sha256, status, error)
     outcome = "refused" if status == manifest.REFUSED else "landed"
@@ -462,11 +455,12 @@ def _retire_covered(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> No
         older, newer = (
             ", ".join(literal(root.path / part) for part in parts) for parts in (parquet, newest[file] or parquet)
         )
-        row = connection.execute(
+        (uncovered,) = row_of(
+            connection,
             f"""select count(*) from (select race_key from read_parquet([{older}], hive_partitioning=false)
-                                      except select race_key from read_parquet([{newer}], hive_partitioning=false))"""
-        ).fetchone()
-        if newest[file] and row is not None and row[0] == 0:
+                                      except select race_key from read_parquet([{newer}], hive_partitioning=false))""",
+        )
+        if newest[file] and not uncovered:
             connection.execute(
                 "update landing.manifest set status = ?, parquet = [] where file = ? and sha256 = ?",
                 [manifest.SUPERSEDED, file, sha256],
@@ -476,13 +470,8 @@ def _retire_covered(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> No
 
 def _refresh_views(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
     empty = {name: kind.empty() for name, kind in OTHER_KINDS.items()}
-    connection.execute("begin")
-    try:
+    with transaction(connection):
         manifest.refresh_views(connection, root.path, empty)
-        connection.execute("commit")
-    except BaseException:
-        connection.execute("rollback")
-        raise
 
 
 def _relative(root: DataRoot, path: Path) -> str:

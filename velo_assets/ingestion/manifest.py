@@ -15,6 +15,7 @@ import polars as pl
 
 from velo_assets.ingestion.layouts import LANDED_COLUMNS
 from velo_assets.ingestion.sql_text import literal, quoted
+from velo_assets.warehouse.query import row_of
 
 LIVE = "live"
 REFUSED = "refused"
@@ -92,10 +93,8 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 def next_sequence(connection: duckdb.DuckDBPyConnection) -> int:
     """The next place in landing order; larger is later, and never given twice."""
-    row = connection.execute("select nextval('landing.landing_order')").fetchone()
-    if row is None:
-        raise RuntimeError("landing.landing_order gave no value; the warehouse file is damaged.")
-    return int(row[0])
+    (sequence,) = row_of(connection, "select nextval('landing.landing_order')")
+    return int(sequence)
 
 
 def newest_versions(connection: duckdb.DuckDBPyConnection) -> dict[str, KnownVersion]:

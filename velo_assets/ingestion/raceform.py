@@ -26,6 +26,7 @@ from velo_assets.ingestion.layouts import LANDED_COLUMNS, RACEFORM_COLUMNS, Layo
 from velo_assets.ingestion.parsed import RAW_TEXT_LIMIT, REJECT_SCHEMA, LayoutError, Reject, rejects_frame
 from velo_assets.ingestion.rejects import FIELD, ROW, UNREADABLE
 from velo_assets.ingestion.sql_text import literal, quoted
+from velo_assets.warehouse.query import row_of
 
 MAX_LINE_BYTES = 1 << 20
 """The longest real row is under 4 kB; a line of a megabyte is damage."""
@@ -598,5 +599,5 @@ def _typed(frame: pl.DataFrame, schema: dict[str, pl.DataType]) -> pl.DataFrame:
 
 
 def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
+    (count,) = row_of(connection, query)
+    return int(count)

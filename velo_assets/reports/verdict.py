@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from velo_assets.betting.backtest import choose_shipped, judge, read_predictions
+from velo_assets.betting.backtest import CONCORDANCE_ROWS, choose_shipped, judge, read_predictions
 from velo_assets.betting.compare import drop_old_runs, write_run
 from velo_assets.betting.metrics import counted
 from velo_assets.betting.settle import SETTLED
@@ -23,6 +23,7 @@ from velo_assets.reports.tear_sheet import build_tear_sheet
 from velo_assets.settings import DataRoot, DecisionPrice
 from velo_assets.simulation.marker import data_kind
 from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.export import matrix_features
 from velo_assets.warehouse.null_policy import count_nulls, family_null_rate, null_rates
 from velo_assets.warehouse.query import frame_of, row_of
 from velo_assets.warehouse.sql_table import all_tables
@@ -221,9 +222,6 @@ def _facts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 def _matrix_sample(connection: duckdb.DuckDBPyConnection, predictions: pl.DataFrame) -> pl.DataFrame:
     """Features of whole races, the latest first, up to some 200,000 runners."""
-    from velo_assets.betting.backtest import CONCORDANCE_ROWS
-    from velo_assets.warehouse.export import matrix_features
-
     days = predictions.group_by("race_date").len().sort("race_date", descending=True)
     reached = days.filter(pl.col("len").cum_sum() <= CONCORDANCE_ROWS)["race_date"].min()
     names = ", ".join(f'"{name}"::float as "{name}"' for name in matrix_features(connection))
@@ -236,6 +234,8 @@ def _matrix_sample(connection: duckdb.DuckDBPyConnection, predictions: pl.DataFr
 
 def _null_rates(connection: duckdb.DuckDBPyConnection) -> dict[str, float]:
     """Worst null rate of each family, over rows where the value can exist."""
-    per_runner = (t for t in all_tables() if t.schema == "features" and any(c.name == "runner_key" for c in t.columns))
-    families = [table.name for table in per_runner]
-    return {name.split("/")[1]: family_null_rate(null_rates(count_nulls(connection, name))) for name in families}
+    return {
+        table.table: family_null_rate(null_rates(count_nulls(connection, table.name)))
+        for table in all_tables()
+        if table.schema == "features" and table.is_by_runner
+    }

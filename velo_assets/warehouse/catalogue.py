@@ -112,7 +112,7 @@ def features() -> tuple[Feature, ...]:
         SqlTableError: a predecessor is mapped to a column that does not exist.
     """
     tables = [table for table in all_tables() if table.schema == "features" and table.name not in _ASSEMBLED]
-    found = tuple(feature for table in tables if _is_by_runner(table) for feature in _family(table))
+    found = tuple(feature for table in tables if table.is_by_runner for feature in _family(table))
     names = {feature.name for feature in found}
     missing = sorted({column for old in PREDECESSORS for column in old.columns} - names)
     if found and missing:
@@ -194,10 +194,6 @@ _STYLE = (
     "text-align:left;vertical-align:top}th{background:#f4f4f2}td:first-child{font-family:monospace;white-space:nowrap}"
     "div{overflow-x:auto}nav{line-height:1.9}"
 )
-
-
-def _is_by_runner(table: SqlTable) -> bool:
-    return "runner_key" in {column.name for column in table.columns}
 
 
 def _family(table: SqlTable) -> list[Feature]:

@@ -173,8 +173,7 @@ class Bench:
         """Build feature tables in order; tables dated by year get the years they need."""
         for name in names:
             # Strengths are dated 1 January, so a window within a year starts there.
-            is_yearly = "runner_key" not in {column.name for column in load_table(name).columns}
-            self.build(name, date(start.year, 1, 1) if is_yearly else start, end, texts)
+            self.build(name, start if load_table(name).is_by_runner else date(start.year, 1, 1), end, texts)
 
 
 Alteration = Callable[[Bench, date], None]
@@ -593,8 +592,7 @@ def _compared(
 
 def _day_rows(copy: Bench, table: str, day: date, *, real: bool) -> pl.DataFrame:
     relation = copy.real(table) if real else table.replace("/", ".")
-    is_yearly = "runner_key" not in {column.name for column in load_table(table).columns}
-    wanted = date(day.year, 1, 1) if is_yearly else day
+    wanted = day if load_table(table).is_by_runner else date(day.year, 1, 1)
     return frame_of(copy.connection, f"select * from {relation} where race_date = ?", [wanted])
 
 

@@ -67,6 +67,11 @@ class SqlTable:
         return self.name.split("/")[1]
 
     @property
+    def is_by_runner(self) -> bool:
+        """Whether its rows belong to runners; the others are dated by the year they hold for."""
+        return any(column.name == "runner_key" for column in self.columns)
+
+    @property
     def relation(self) -> str:
         """`schema.table`, as SQL names it."""
         return f"{self.schema}.{self.table}"
