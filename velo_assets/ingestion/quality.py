@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import polars as pl
 
-from velo_assets.ingestion import manifest
-from velo_assets.ingestion.betfair_sp import join_report
-from velo_assets.ingestion.rejects import REASONS
+from velo_assets.ingestion import betfair_sp, manifest, racecards, sectionals, streams
+from velo_assets.ingestion.rejects import REASONS as RACEFORM_REASONS
 from velo_assets.ingestion.sql_text import literal, quoted
 from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
@@ -25,6 +24,9 @@ from velo_assets.warehouse.build import table_exists
 
 if TYPE_CHECKING:
     from velo_assets.ingestion.landing import LandingSummary
+
+REASONS = streams.REASONS | sectionals.REASONS | racecards.REASONS | betfair_sp.REASONS | RACEFORM_REASONS
+"""What every reader's reason codes mean."""
 
 TYPED_TABLES = ("races", "entries", "results", "prices")
 """Tables of core whose typed columns are profiled."""
@@ -257,7 +259,7 @@ def write_quality_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, pa
     collisions = identity_collisions(connection)
     reasons = rejects_per_reason(connection)
     typed = [(f"core.{table}", typed_profile(connection, table)) for table in TYPED_TABLES]
-    exchange = join_report(connection).rows() if parts["betfair_sp"] else []
+    exchange = betfair_sp.join_report(connection).rows() if parts["betfair_sp"] else []
     _write_page(
         connection, root, path, "Everything that has landed, as it stands in the warehouse.", files, parts,
         rejects="landing.rejects join landing.manifest using (file, sha256) where manifest.status = 'live'",
@@ -349,7 +351,7 @@ def _write_page(
         facts=f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         about=about,
         files=files.to_dicts(),
-        reasons=[(reason, n, REASONS.get(reason, "see the reader of this kind")) for reason, n in reasons],
+        reasons=[(reason, n, REASONS.get(reason, "")) for reason, n in reasons],
         samples=samples,
         collisions=collisions,
         exchange=exchange,

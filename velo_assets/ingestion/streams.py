@@ -26,6 +26,7 @@ REASONS = {
     "not_market_data": "the line is not a market change (op mcm), connection or heartbeat line",
     "no_definition": "changes of a market before its definition; they can't be placed",
     "unreadable_update": "the market change lacks a part that every change has",
+    "unreadable_market": "the market's definition lacks a part, or a part can't be read; the market is left out",
 }
 """Reason codes of rejects."""
 
@@ -137,7 +138,7 @@ def read_stream(path: Path) -> ParsedFile:
     if replay.changes == 0:
         why = f"; line {replay.rejects[0]['line_number']}: {replay.rejects[0]['reason']}" if replay.rejects else ""
         raise LayoutError(path, f"not an exchange stream: no line with op mcm and a market definition{why}.")
-    rows = pl.DataFrame(replay.rows(), schema=STREAMS_SCHEMA, orient="row")
+    rows = replay.rows()
     return ParsedFile(rows, rejects_frame(replay.rejects), "mcm")
 
 
@@ -194,15 +195,21 @@ class _Replay:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._reject(number, line, "unreadable_update", f"{type(error).__name__}: {error}")
 
-    def rows(self) -> list[tuple[object, ...]]:
-        """Rows of every market, as its last definition leaves it."""
-        rows: list[tuple[object, ...]] = []
+    def rows(self) -> pl.DataFrame:
+        """Rows of every market, as its last definition leaves it; a market that makes none is rejected."""
+        parts = [pl.DataFrame(schema=STREAMS_SCHEMA)]
         for market_id, market in self._markets.items():
-            if market.last_ms < market.off_ms and not market.closed:
-                minutes_left = -(-(market.off_ms - market.last_ms) // _MINUTE_MS)
-                market.books.setdefault(minutes_left, self._book(market_id))
-            rows += _market_rows(market_id, market)
-        return rows
+            try:
+                if market.last_ms < market.off_ms and not market.closed:
+                    minutes_left = -(-(market.off_ms - market.last_ms) // _MINUTE_MS)
+                    market.books.setdefault(minutes_left, self._book(market_id))
+                parts.append(pl.DataFrame(list(_market_rows(market_id, market)), schema=STREAMS_SCHEMA, orient="row"))
+            except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+                detail = f"market {market_id}: {type(error).__name__}: {str(error).splitlines()[0]}"
+                self.rejects.append(
+                    {"line_number": None, "raw_text": None, "reason": "unreadable_market", "detail": detail}
+                )
+        return pl.concat(parts)
 
     def _is_defined(self, number: int, line: bytes, change: dict[str, Any]) -> bool:
         market_id = change["id"]

@@ -125,14 +125,15 @@ def test_page_of_an_empty_warehouse(tmp_path: Path) -> None:
     assert "Nothing was rejected" in (tmp_path / "quality.html").read_text(encoding="utf-8")
 
 
-def test_the_page_says_how_many_exchange_prices_found_their_runner(tmp_path: Path) -> None:
+def test_the_page_knows_exchange_prices_that_found_no_runner_and_the_reasons_of_every_reader(tmp_path: Path) -> None:
     root = DataRoot(tmp_path)
     for folder, text in (
         (root.raceform, csv_text([row(date="2025-04-15", horse="Saxon Land (IRE)")])),
         (root.betfair_sp, BETFAIR_SP),
+        (root.racecards, '{"GB": {"York": {"13:30": 7}}}'),
     ):
         folder.mkdir()
-        (folder / "a.csv").write_text(text, encoding="utf-8")
+        (folder / ("a.json" if folder == root.racecards else "a.csv")).write_text(text, encoding="utf-8")
     connection = duckdb.connect()
     connection.execute("create schema core")
     register(connection)
@@ -143,6 +144,7 @@ def test_the_page_says_how_many_exchange_prices_found_their_runner(tmp_path: Pat
     connection.close()
     page = (tmp_path / "quality.html").read_text(encoding="utf-8")
     assert '<td class="text">no racing landed that day</td><td>1</td><td>1</td>' in page
+    assert "the race is not an object with a list of runners" in page
 
 
 def test_a_landing_has_a_page_of_its_own_files_only(tmp_path: Path) -> None:

@@ -174,6 +174,25 @@ def test_bad_lines_are_rejected_and_the_rest_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "damage",
+    [
+        {"runners": None},
+        {"runners": [{"id": 9, "status": "REMOVED", "removalDate": "yesterday"}]},
+        {"runners": [{"id": "nine", "status": "ACTIVE"}]},
+        {"timezone": "Mars/Base"},
+        {"numberOfWinners": "one"},
+    ],
+)
+def test_a_market_with_a_damaged_definition_is_left_out_alone(tmp_path: Path, damage: dict[str, Any]) -> None:
+    damaged = {name: value for name, value in {**definition(), **damage}.items() if value is not None}
+    parsed = read_stream(write(tmp_path, line(46, market="1.9", marketDefinition=damaged), *RACE))
+    assert parsed.rows["market_id"].unique().to_list() == ["1.5"]
+    (reject,) = parsed.rejects.to_dicts()
+    assert reject["reason"] == "unreadable_market"
+    assert reject["detail"].startswith("market 1.9: ")
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "no line with op mcm"),
