@@ -70,6 +70,9 @@ STREAMS_SCHEMA: dict[str, pl.DataType] = {
 """Columns of landing.streams."""
 
 _MINUTE_MS = 60_000
+_DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+"""What a part that is missing, or is something else than it should be, raises here or in betfairlightweight."""
+
 _BOOKKEEPING_OPS = ("connection", "status", "authentication")
 
 
@@ -192,7 +195,7 @@ class _Replay:
                 self._listener.on_data(json.dumps(message))
             for change in changes:
                 self._note(change, published)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except _DAMAGE as error:
             self._reject(number, line, "unreadable_update", f"{type(error).__name__}: {error}")
 
     def rows(self) -> pl.DataFrame:
@@ -204,7 +207,7 @@ class _Replay:
                     minutes_left = -(-(market.off_ms - market.last_ms) // _MINUTE_MS)
                     market.books.setdefault(minutes_left, self._book(market_id))
                 parts.append(pl.DataFrame(list(_market_rows(market_id, market)), schema=STREAMS_SCHEMA, orient="row"))
-            except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            except (*_DAMAGE, pl.exceptions.PolarsError) as error:
                 detail = f"market {market_id}: {type(error).__name__}: {str(error).splitlines()[0]}"
                 self.rejects.append(
                     {"line_number": None, "raw_text": None, "reason": "unreadable_market", "detail": detail}

@@ -159,6 +159,7 @@ def test_bad_lines_are_rejected_and_the_rest_is_read(tmp_path: Path) -> None:
         line(41, market="1.9", rc=[{"id": 1, "ltp": 2.0}]),
         line(41, market="1.9", rc=[{"id": 1, "ltp": 2.1}]),
         json.dumps({"op": "mcm", "mc": []}),
+        '{"op": "mcm", "pt": 1e400, "mc": []}',
         json.dumps({"op": "mcm", "pt": milliseconds(40), "ct": "HEARTBEAT"}),
         *RACE[1:],
     ]
@@ -169,6 +170,7 @@ def test_bad_lines_are_rejected_and_the_rest_is_read(tmp_path: Path) -> None:
         (5, "not_market_data"),
         (6, "no_definition"),
         (8, "unreadable_update"),
+        (9, "unreadable_update"),
     ]
     assert quotes(parsed.rows, 1)[30][0] == 4.0
 
