@@ -83,6 +83,9 @@ MARKET_IDS_PER_DAY = 40_000
 DATE_MARGIN_DAYS = 15
 """By how much nearer to the date of its market id an exchanged date must be to be believed."""
 
+EXCHANGE_YEARS = (2000, 2100)
+"""Betfair opened in 2000."""
+
 MAX_DEAD_HEAT = 2
 """Winners a market may have. Two races of 2025 have seven and eight: every runner of one was marked a winner."""
 
@@ -205,6 +208,11 @@ def _number(column: str, kind: pl.DataType) -> pl.Expr:
     return pl.when(value.is_finite()).then(value).cast(kind)
 
 
+def _of_our_time(day: pl.Expr) -> pl.Expr:
+    """Null for a day of the year 0 or 50000, which reads as a date here and as none in the warehouse."""
+    return pl.when(day.dt.year().is_between(*EXCHANGE_YEARS)).then(day)
+
+
 def _result(column: str) -> pl.Expr:
     words = {1.0: "won", 0.0: "lost", -1.0: "removed"}
     code = pl.col(column).cast(pl.Float64, strict=False)
@@ -223,8 +231,10 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
         _number("SELECTION_ID", pl.Int64()).alias("selection_id"),
         _number("RACE_NUMBER", pl.Int32()).alias("race_number"),
         _number("RATED_PRICE", pl.Float64()).alias("rated_price"),
-        pl.col("LOCAL_RACE_DATE").str.to_date("%Y-%m-%d", strict=False).alias("race_date"),
-        pl.coalesce("RACETIME_AEDT", "RACETIME").str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False).alias("clock"),
+        _of_our_time(pl.col("LOCAL_RACE_DATE").str.to_date("%Y-%m-%d", strict=False)).alias("race_date"),
+        _of_our_time(pl.coalesce("RACETIME_AEDT", "RACETIME").str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False)).alias(
+            "clock"
+        ),
         pl.col("TRACK").alias("course"),
         pl.col("RACE_NAME").alias("race_name"),
         pl.col("WIN_MARKET_NAME").alias("market_name"),

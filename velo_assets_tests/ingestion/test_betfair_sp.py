@@ -241,6 +241,14 @@ def test_one_spelling_per_horse(connection: duckdb.DuckDBPyConnection) -> None:
     assert keys == {"galacasinostar"}
 
 
+@pytest.mark.parametrize("day", ["0000-04-15", "-5000-04-15", "50000-04-15"])
+def test_a_date_out_of_all_time_is_no_date(tmp_path: Path, day: str) -> None:
+    odd = row(1, "Saxon Land", "4.0", "1.0", day=day, clock=f"{day} 01:00:00")
+    parsed = read_betfair_sp(write(tmp_path, odd, row(2, "Half Moon", "2.0", "0.0")))
+    assert parsed.rows["selection_id"].to_list() == [2]
+    assert parsed.rejects["reason"].to_list() == ["broken_date"]
+
+
 def test_the_join_report_says_why_a_row_found_no_runner(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     parsed = read_betfair_sp(
         write(
