@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -129,7 +130,7 @@ def train() -> None:
 @app.command()
 def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-01.")]) -> None:
     """Price the card of a day and write its page, reports/cards/DATE.html."""
-    from datetime import UTC, date, datetime
+    from datetime import UTC, datetime
 
     from velo_assets.resources.models import CHAMPION_NAME, registry_of
     from velo_assets.serving.card_page import read_card_page, write_card_page
@@ -138,11 +139,7 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
     from velo_assets.simulation.marker import data_kind
     from velo_assets.warehouse.connection import Warehouse
 
-    try:
-        race_day = date.fromisoformat(day)
-    except ValueError:
-        typer.echo(f"velo predict wants a day such as 2026-01-01, got {day!r}.", err=True)
-        raise typer.Exit(2) from None
+    race_day = _parse_day(day)
     root = _data_root()
     with _plain_errors():
         models = serving_models(registry_of(root), CHAMPION_NAME)
@@ -162,6 +159,31 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
     typer.echo(f"{races} races priced, {new.height} new predictions; {page}")
     if not races:
         typer.echo(f"No race of {day} waits for its result: put its card into racecards/ and run `velo nightly` first.")
+
+
+@app.command()
+def explain(
+    day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-01.")],
+    horse: Annotated[str, typer.Argument(help="Name of the horse, or its beginning.")],
+) -> None:
+    """Why a runner is priced as it is: its score against its race, in words and as a picture."""
+    from velo_assets.resources.models import CHAMPION_NAME, registry_of
+    from velo_assets.serving.explanation import explain_runners
+    from velo_assets.serving.predict import serving_models
+    from velo_assets.warehouse.connection import Warehouse
+
+    race_day = _parse_day(day)
+    root = _data_root()
+    with _plain_errors():
+        model = serving_models(registry_of(root), CHAMPION_NAME)[0]
+        with Warehouse(root.warehouse).read(f"velo explain {day}") as connection:
+            found = explain_runners(connection, model, race_day, horse)
+        folder = root.reports / "explanations"
+        folder.mkdir(parents=True, exist_ok=True)
+        for explanation in found:
+            picture = folder / f"{race_day}-{explanation.runner_key}.png"
+            picture.write_bytes(explanation.picture)
+            typer.echo(f"{explanation.title}, by {model.name} {model.version}\n{explanation.words}\n{picture}")
 
 
 @app.command()
@@ -397,6 +419,14 @@ def _simulate_if_empty(root: DataRoot) -> None:
             simulate(
                 root.path, default.first_year, default.last_year, default.races_per_year, default.seed, default.edge
             )
+
+
+def _parse_day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        typer.echo(f"A day is written such as 2026-01-01, got {text!r}.", err=True)
+        raise typer.Exit(2) from None
 
 
 def _parse_years(text: str) -> tuple[int, int] | None:

@@ -84,7 +84,7 @@ def test_status_of_an_empty_root(data_root: Path) -> None:
         ("analyze", 1, "run `velo run` first"),
         ("leaks", 1, "run `velo run` first"),
         ("predict 2024-01-01", 1, "no model registry"),
-        ("predict yesterday", 2, "a day such as 2026-01-01, got 'yesterday'"),
+        ("predict yesterday", 2, "such as 2026-01-01, got 'yesterday'"),
         ("run --to nowhere", 2, "no layer 'nowhere'"),
         ("rollback", 1, "no champion"),
         ("compare a b", 1, "no stored run 'a'"),

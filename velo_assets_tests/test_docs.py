@@ -81,6 +81,7 @@ VELO_COMMANDS: tuple[tuple[str, str, int, str], ...] = (
     ("velo nightly", "nightly", 0, "assets materialized"),
     ("velo train", "train", 0, "Challenger"),
     ("velo predict 2026-01-01", "predict 2024-01-01", 0, "races priced"),
+    ("velo explain 2026-01-01 HORSE", 'explain 2024-01-01 "{horse}"', 0, "the race's mean"),
     ("velo status", "status", 0, "Landed"),
     ("velo promote 3", "promote 1", 1, "stays out"),
     ("velo rollback", "rollback", 1, "champion"),
@@ -110,12 +111,13 @@ def test_every_velo_command_of_the_docs_runs(
     monkeypatch.setenv("DAGSTER_HOME", os.environ.get("DAGSTER_HOME", str(ROOT)))
     runner = CliRunner()
     wrong: list[str] = []
+    horse = ""
     for documented_as, command, code, words in VELO_COMMANDS:
         if command == "nightly":
-            _hand_in_card(root, date(2024, 1, 1))
+            horse = _hand_in_card(root, date(2024, 1, 1))
         runs = sorted(path.name for path in (root.reports / "runs").glob("*-*")) if "{run}" in command else [""]
         backups = sorted((tmp_path / "backups").glob("velo-*")) if "{backup}" in command else [Path()]
-        arguments = shlex.split(command.format(scratch=tmp_path, run=runs[-1], backup=backups[-1]))
+        arguments = shlex.split(command.format(scratch=tmp_path, run=runs[-1], backup=backups[-1], horse=horse))
         result = runner.invoke(app, arguments)
         if result.exit_code != code or words not in result.output:
             wrong.append(f"{documented_as}: exit code {result.exit_code}, {result.output}")
@@ -123,12 +125,13 @@ def test_every_velo_command_of_the_docs_runs(
     assert not wrong, "\n".join(wrong)
 
 
-def _hand_in_card(root: DataRoot, day: date) -> None:
-    """The last day's card, as that of a day to come."""
+def _hand_in_card(root: DataRoot, day: date) -> str:
+    """The last day's card, as that of a day to come; the name of one of its horses."""
     last = max(root.raceform.glob("*.csv"))
     rows = pl.read_csv(last, infer_schema=False)
     newest = rows.filter(pl.col("date") == pl.col("date").max())
     write_racecards(newest.with_columns(date=pl.lit(day.isoformat())), day=day, out=root.racecards)
+    return str(newest["horse"][0])
 
 
 @pytest.mark.parametrize("command", sorted(documented("make")))
