@@ -71,7 +71,10 @@ SEARCH_WORDS = (
     "search.json. 0: the defaults."
 )
 
-NO_FOLD = "a year is scored after a year of races to learn from, by gate and blend after a year of predictions"
+NO_FOLD = (
+    "a year is scored after a year of races to learn from, by gate and blend after a year of predictions and not while "
+    "it has cards alone"
+)
 """Why a window may be empty."""
 
 MODEL_CODE = code_version("modelling", "settings")

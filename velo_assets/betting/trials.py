@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from velo_assets.warehouse.build import table_exists
+from velo_assets.warehouse.query import row_of
+
 if TYPE_CHECKING:
     import duckdb
 
     from velo_assets.betting.strategies import Strategy
-from velo_assets.warehouse.build import table_exists
-from velo_assets.warehouse.query import row_of
 
 CREATE = """
 create table if not exists backtest.trials (

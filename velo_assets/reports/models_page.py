@@ -38,7 +38,7 @@ from velo_assets.settings import PRICE_BUCKETS, PRICE_REGIMES, DataRoot, Decisio
 from velo_assets.simulation.marker import data_kind
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import feature_columns, training_frame
-from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.query import frame_of, row_of
 
 REPORT_RACES = 20_000
 """Races behind a report, the latest: with more, an interval of dR2 is below .001 anyway, and time is what is short."""
@@ -93,8 +93,7 @@ def read_and_build(root: DataRoot, warehouse: Warehouse, price: DecisionPrice) -
             connection, "select distinct fold, alpha, alpha_se, beta, beta_se from models.blend order by fold"
         )
         longshot = frame_of(connection, "select runner_key, correction from models.expert_longshot")
-        tables = frame_of(connection, "select year(race_date) as fold, count(*) from models.blend group by 1")
-    last = int(tables["fold"].max())  # type: ignore[arg-type]
+        (last,) = row_of(connection, "select max(year(race_date)) from models.blend")
     frame = training_frame(root.exports, warehouse, last, price.kind, first_year=_first_year(predictions))
     return build_models_page(
         predictions.join(longshot, on="runner_key", how="left", maintain_order="left"),
@@ -274,10 +273,7 @@ def _pictures(
     figures = {
         "r2": (plots.r2_per_fold(plain, shipped), "R2 per fold against the market"),
         "alpha_beta": (plots.alpha_beta_per_fold(plain), "Weights of the blend per fold"),
-        "profile": (
-            plots.profile_picture(profile),
-            "Log-likelihood around the best weights",
-        ),
+        "profile": (plots.profile_picture(profile), "Log-likelihood around the best weights"),
     }
     png = {name: plots.to_png(figure) for name, (figure, _) in figures.items()}
     return png, {name: plots.to_svg(figure, words) for name, (figure, words) in figures.items()}
