@@ -7,7 +7,7 @@ what the SQL says, or who asks for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 TEXT_READING_LAYER = "core"
 """The layer whose SQL turns raw text into typed columns, with the raceform macros; later ones never see text."""
+
+SINGLE_PRECISION_LAYER = "features"
+"""The layer that holds fractions in single precision, which is what the models read: half the bytes to write, and no
+trace of the order in which a sum was added up."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
@@ -61,13 +65,16 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
     table = load_table(name)
     if table.schema == TEXT_READING_LAYER:
         register(connection)
-    parameters = {key: value for key, value in {"start": start, "end": end}.items() if f"${key}" in table.text}
-    select = table.text.rstrip().rstrip(";")
+    select = table.select
+    windows = [
+        {key: day for key, day in {"start": first, "end": last}.items() if f"${key}" in table.text}
+        for first, last in (_years(start, end) if table.is_written_by_year else [(start, end)])
+    ]
     with transaction(connection):
-        described = connection.execute(f"describe {select}", parameters).fetchall()
-        columns = {str(column): str(kind) for column, kind, *_ in described}
+        described = connection.execute(f"describe {select}", windows[0]).fetchall()
+        columns = {str(column): _stored(table, str(kind)) for column, kind, *_ in described}
         # Straight into the table: staging the rows first would write and read the widest tables twice.
-        built = _swap_window(connection, name, columns, f"({select})", start, end, parameters)
+        built = _swap_window(connection, name, columns, f"({select})", start, end, windows)
         _write_comments(connection, table)
     return built
 
@@ -203,7 +210,7 @@ def _swap_window(
     source: str,
     start: date,
     end: date,
-    parameters: Mapping[str, object] | None = None,
+    parameters: Iterable[Mapping[str, object]] = ({},),
 ) -> Built:
     schema, table = _split(name)
     present = dict(describe(connection, name))
@@ -212,10 +219,18 @@ def _swap_window(
     evolved = _evolve(connection, name, present, columns)
     # Ordered by date so that row groups prune for every later window.
     order = ", ".join(key for key in ("race_date", "race_key") if key in columns)
-    (rows,) = row_of(
-        connection, f"insert into {schema}.{table} by name select * from {source} order by {order}", parameters
-    )
-    return Built(name, int(rows), describe(connection, name) if evolved else tuple(present.items()))
+    insert = f"insert into {schema}.{table} by name select * from {source} order by {order}"
+    rows = sum(int(row_of(connection, insert, dict(each))[0]) for each in parameters)
+    return Built(name, rows, describe(connection, name) if evolved else tuple(present.items()))
+
+
+def _stored(table: SqlTable, kind: str) -> str:
+    return "FLOAT" if kind == "DOUBLE" and table.schema == SINGLE_PRECISION_LAYER else kind
+
+
+def _years(start: date, end: date) -> list[tuple[date, date]]:
+    """The window cut at the turns of its years."""
+    return [(max(start, date(year, 1, 1)), min(end, date(year, 12, 31))) for year in range(start.year, end.year + 1)]
 
 
 def _clear_window(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> bool:

@@ -46,7 +46,7 @@ class SqlTable:
         name: `schema/table`, the asset key and the path of the file below velo_assets/sql.
         path: the file.
         text: its SQL.
-        header: grain, point in time, look-back, description.
+        header: grain, point in time, look-back, description; `written: year by year` where a table is.
         columns: output columns in order.
     """
 
@@ -80,6 +80,11 @@ class SqlTable:
     def select(self) -> str:
         """The SQL without its closing semicolon, to stand inside another statement."""
         return self.text.rstrip().rstrip(";")
+
+    @property
+    def is_written_by_year(self) -> bool:
+        """Whether a long window is written a year at a time: for tables that look no further back than the window."""
+        return self.header.get("written", "").startswith("year by year")
 
     @property
     def code_version(self) -> str:

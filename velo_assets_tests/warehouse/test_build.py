@@ -8,9 +8,9 @@ import duckdb
 import polars as pl
 import pytest
 
-from velo_assets.warehouse.build import describe, replace_table, replace_window, table_exists
+from velo_assets.warehouse.build import build_table, describe, replace_table, replace_window, table_exists
 from velo_assets.warehouse.connection import Warehouse
-from velo_assets.warehouse.sql_table import Column
+from velo_assets.warehouse.sql_table import Column, load_table
 
 JANUARY = (date(2020, 1, 1), date(2020, 1, 31))
 
@@ -95,6 +95,54 @@ def test_what_was_built_tells_the_columns_as_they_now_are(connection: duckdb.Duc
         built = replace_window(connection, "market/sample", frame, date(2020, 1, first), date(2020, 1, 2))
         assert built.columns == describe(connection, "market/sample")
     assert [name for name, _ in built.columns] == ["race_date", "race_key", "value", "extra"]
+
+
+@pytest.fixture
+def declared(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Two runners on the last day of 2019 and two on the first of 2020, as the shape of a race needs them."""
+    connection.execute(
+        """
+        create table core.entries as
+        select
+            date '2019-12-31' + cast(race_key - 1 as integer) as race_date, race_key, 10 * race_key + n as runner_key,
+            2 + n as age_years, 'F' as sex, 120 + n as weight_lb, 70 + 7 * n as official_rating
+        from range(1, 3) races(race_key), range(1, 3) runners(n)
+        """
+    )
+    connection.execute(
+        """
+        create table core.races as
+        select
+            date '2019-12-31' + cast(race_key - 1 as integer) as race_date, race_key, 2 as field_size,
+            true as is_handicap, 4 as race_class, '' as pattern, 85 as rating_band_high, 3 as min_age_years,
+            4 as max_age_years, '' as sex_restriction, 8.1 as distance_furlongs, 0.0 as going_index
+        from range(1, 3) races(race_key)
+        """
+    )
+    return connection
+
+
+def test_a_table_written_year_by_year_holds_every_day_of_its_window_once(
+    declared: duckdb.DuckDBPyConnection,
+) -> None:
+    assert load_table("features/race_shape").is_written_by_year
+    for _ in range(2):
+        assert build_table(declared, "features/race_shape", date(2019, 12, 1), date(2020, 1, 31)).rows == 4
+    assert build_table(declared, "features/race_shape", date(2020, 1, 1), date(2020, 1, 31)).rows == 2
+    assert declared.execute("select runner_key from features.race_shape order by 1").fetchall() == [
+        (11,),
+        (12,),
+        (21,),
+        (22,),
+    ]
+
+
+def test_fractions_of_features_are_held_in_single_precision(declared: duckdb.DuckDBPyConnection) -> None:
+    built = build_table(declared, "features/race_shape", date(2019, 12, 1), date(2020, 1, 31))
+    kinds = dict(built.columns)
+    assert kinds["rating_spread"] == kinds["age_vs_field"] == "FLOAT"
+    assert kinds["field_size"] == "INTEGER"
+    assert built.columns == describe(declared, "features/race_shape")
 
 
 def test_a_summary_is_replaced_whole(connection: duckdb.DuckDBPyConnection) -> None:

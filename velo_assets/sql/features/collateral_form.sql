@@ -45,7 +45,8 @@ runs as (
         case
             when results.runner_key is null or races.field_size < 2 then null
             when results.position is null then 0
-            else (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)
+            -- Held to 2^-30 (1073741824 = 2^30): sums are then exact in any order, and a difference that is nothing is 0.
+            else round(1073741824.0 * (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)) / 1073741824
         end as rivals_beaten
     from entries
     inner join races on races.race_key = entries.race_key

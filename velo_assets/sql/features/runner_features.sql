@@ -1,7 +1,8 @@
 -- grain: one row per runner
 -- point in time: the union of the feature families, each of which ends strictly before the race day; no price of the race itself
 -- look-back: that of the families
--- description: The matrix: every feature of every family for one runner, assembled by 1:1 joins on the runner key. Fractions are held in single precision, which is what the models read.
+-- written: year by year; the joins of one year fit the processor's cache, those of ten do not
+-- description: The matrix: every feature of every family for one runner, assembled by 1:1 joins on the runner key.
 with entries as (
     select race_date, race_key, runner_key
     from core.entries
@@ -10,86 +11,86 @@ with entries as (
 trainer_velocity as (
     select
         runner_key,
-        cast(trainer_sr_14d as float) as trainer_sr_14d,
-        cast(trainer_sr_30d as float) as trainer_sr_30d,
-        cast(trainer_sr_90d as float) as trainer_sr_90d,
-        cast(trainer_sr_career as float) as trainer_sr_career,
+        trainer_sr_14d,
+        trainer_sr_30d,
+        trainer_sr_90d,
+        trainer_sr_career,
         trainer_runs_90d,
         trainer_runs_career,
-        cast(trainer_form_14d as float) as trainer_form_14d,
-        cast(trainer_impact as float) as trainer_impact,
-        cast(trainer_ae as float) as trainer_ae,
-        cast(trainer_place_rate as float) as trainer_place_rate,
-        cast(trainer_rivals_beaten_90d as float) as trainer_rivals_beaten_90d,
-        cast(trainer_rivals_beaten as float) as trainer_rivals_beaten
+        trainer_form_14d,
+        trainer_impact,
+        trainer_ae,
+        trainer_place_rate,
+        trainer_rivals_beaten_90d,
+        trainer_rivals_beaten
     from features.trainer_velocity
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 jockey_velocity as (
     select
         runner_key,
-        cast(jockey_sr_14d as float) as jockey_sr_14d,
-        cast(jockey_sr_30d as float) as jockey_sr_30d,
-        cast(jockey_sr_90d as float) as jockey_sr_90d,
-        cast(jockey_sr_career as float) as jockey_sr_career,
+        jockey_sr_14d,
+        jockey_sr_30d,
+        jockey_sr_90d,
+        jockey_sr_career,
         jockey_runs_90d,
         jockey_runs_career,
-        cast(jockey_form_14d as float) as jockey_form_14d,
-        cast(jockey_impact as float) as jockey_impact,
-        cast(jockey_ae as float) as jockey_ae,
-        cast(jockey_place_rate as float) as jockey_place_rate,
-        cast(jockey_rivals_beaten_90d as float) as jockey_rivals_beaten_90d,
-        cast(jockey_rivals_beaten as float) as jockey_rivals_beaten
+        jockey_form_14d,
+        jockey_impact,
+        jockey_ae,
+        jockey_place_rate,
+        jockey_rivals_beaten_90d,
+        jockey_rivals_beaten
     from features.jockey_velocity
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 trainer_jockey as (
     select
         runner_key,
-        cast(tj_combo_uplift as float) as tj_combo_uplift,
+        tj_combo_uplift,
         tj_combo_runs,
-        cast(tj_combo_impact as float) as tj_combo_impact,
-        cast(tj_combo_share as float) as tj_combo_share,
+        tj_combo_impact,
+        tj_combo_share,
         owner_trainer_runs,
-        cast(owner_trainer_impact as float) as owner_trainer_impact
+        owner_trainer_impact
     from features.trainer_jockey
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 speed_figures as (
     select
         runner_key,
-        cast(speed_ewma as float) as speed_ewma,
-        cast(speed_last as float) as speed_last,
-        cast(speed_best as float) as speed_best,
-        cast(speed_at_trip as float) as speed_at_trip,
-        cast(speed_best_at_trip as float) as speed_best_at_trip,
-        cast(speed_spread as float) as speed_spread,
-        cast(speed_figure_trend as float) as speed_figure_trend,
+        speed_ewma,
+        speed_last,
+        speed_best,
+        speed_at_trip,
+        speed_best_at_trip,
+        speed_spread,
+        speed_figure_trend,
         speed_runs,
-        cast(late_gain_ewma as float) as late_gain_ewma,
-        cast(early_pace_ewma as float) as early_pace_ewma
+        late_gain_ewma,
+        early_pace_ewma
     from features.speed_figures
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 form_curves as (
     select
         runner_key,
-        cast(form_ewma as float) as form_ewma,
-        cast(form_ewma_30d as float) as form_ewma_30d,
-        cast(form_slope as float) as form_slope,
-        cast(form_var as float) as form_var,
-        cast(ts_trend as float) as ts_trend,
-        cast(form_best as float) as form_best,
-        cast(form_last as float) as form_last,
-        cast(form_last_2 as float) as form_last_2,
-        cast(form_last_3 as float) as form_last_3,
+        form_ewma,
+        form_ewma_30d,
+        form_slope,
+        form_var,
+        ts_trend,
+        form_best,
+        form_last,
+        form_last_2,
+        form_last_3,
         form_runs,
         form_wins,
-        cast(form_win_rate as float) as form_win_rate,
+        form_win_rate,
         won_last,
-        cast(lengths_ewma as float) as lengths_ewma,
-        cast(lengths_best as float) as lengths_best,
-        cast(lengths_last as float) as lengths_last,
+        lengths_ewma,
+        lengths_best,
+        lengths_last,
         rpr_last,
         rpr_best,
         ts_last,
@@ -103,7 +104,7 @@ class_layoff as (
         class_drop,
         classdrop_flag,
         layoff_days,
-        cast(layoff_penalty as float) as layoff_penalty,
+        layoff_penalty,
         freshness_flag,
         weight_delta,
         or_delta,
@@ -119,17 +120,17 @@ weight_rating as (
     select
         runner_key,
         weight_lb,
-        cast(weight_vs_field_lb as float) as weight_vs_field_lb,
+        weight_vs_field_lb,
         weight_above_best_win_lb,
         claim_lb,
         official_rating,
-        cast(or_vs_field as float) as or_vs_field,
-        cast(or_vs_year as float) as or_vs_year,
+        or_vs_field,
+        or_vs_year,
         body_weight_lb,
         body_weight_delta_lb,
-        cast(body_weight_vs_year_lb as float) as body_weight_vs_year_lb,
-        cast(body_weight_vs_wins_lb as float) as body_weight_vs_wins_lb,
-        cast(weight_share as float) as weight_share,
+        body_weight_vs_year_lb,
+        body_weight_vs_wins_lb,
+        weight_share,
         age_years,
         card_rating,
         card_speed_rating
@@ -139,93 +140,93 @@ weight_rating as (
 suitability as (
     select
         runner_key,
-        cast(course_affinity as float) as course_affinity,
-        cast(going_affinity as float) as going_affinity,
-        cast(distance_affinity as float) as distance_affinity,
+        course_affinity,
+        going_affinity,
+        distance_affinity,
         course_runs,
         going_runs,
         distance_runs,
-        cast(distance_from_best_furlongs as float) as distance_from_best_furlongs,
-        cast(distance_mismatch_furlongs as float) as distance_mismatch_furlongs
+        distance_from_best_furlongs,
+        distance_mismatch_furlongs
     from features.suitability
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 bias_maps as (
     select
         runner_key,
-        cast(draw_iv as float) as draw_iv,
-        cast(draw_bias as float) as draw_bias,
-        cast(draw_rail_bias as float) as draw_rail_bias,
+        draw_iv,
+        draw_bias,
+        draw_rail_bias,
         bias_persist_flag,
-        cast(draw_stall_effect as float) as draw_stall_effect,
-        cast(draw_bias_last as float) as draw_bias_last,
-        cast(draw_bias_ewma as float) as draw_bias_ewma,
-        cast(stall_share as float) as stall_share,
-        cast(course_going_iv as float) as course_going_iv
+        draw_stall_effect,
+        draw_bias_last,
+        draw_bias_ewma,
+        stall_share,
+        course_going_iv
     from features.bias_maps
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 running_style as (
     select
         runner_key,
-        cast(lead_rate as float) as lead_rate,
-        cast(prominent_rate as float) as prominent_rate,
-        cast(held_up_rate as float) as held_up_rate,
-        cast(style_mean as float) as style_mean,
-        cast(style_last as float) as style_last,
+        lead_rate,
+        prominent_rate,
+        held_up_rate,
+        style_mean,
+        style_last,
         style_runs,
-        cast(race_pace as float) as race_pace,
-        cast(style_by_pace as float) as style_by_pace,
-        cast(style_by_draw as float) as style_by_draw
+        race_pace,
+        style_by_pace,
+        style_by_draw
     from features.running_style
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 trouble as (
     select
         runner_key,
-        cast(trouble_rate as float) as trouble_rate,
+        trouble_rate,
         trouble_last,
         blocked_last,
-        cast(slowly_away_rate as float) as slowly_away_rate,
-        cast(mistakes_rate as float) as mistakes_rate,
-        cast(not_completed_rate as float) as not_completed_rate
+        slowly_away_rate,
+        mistakes_rate,
+        not_completed_rate
     from features.trouble
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 breeding as (
     select
         runner_key,
-        cast(sire_impact as float) as sire_impact,
-        cast(sire_going_impact as float) as sire_going_impact,
-        cast(sire_distance_impact as float) as sire_distance_impact,
-        cast(dam_impact as float) as dam_impact,
-        cast(damsire_impact as float) as damsire_impact
+        sire_impact,
+        sire_going_impact,
+        sire_distance_impact,
+        dam_impact,
+        damsire_impact
     from features.breeding
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 market_history as (
     select
         runner_key,
-        cast(market_strength_ewma as float) as market_strength_ewma,
-        cast(market_strength_ewma_240d as float) as market_strength_ewma_240d,
-        cast(market_strength_last as float) as market_strength_last,
-        cast(market_strength_best as float) as market_strength_best,
-        cast(market_beaten_ewma as float) as market_beaten_ewma,
-        cast(horse_ae as float) as horse_ae,
-        cast(steam_last as float) as steam_last
+        market_strength_ewma,
+        market_strength_ewma_240d,
+        market_strength_last,
+        market_strength_best,
+        market_beaten_ewma,
+        horse_ae,
+        steam_last
     from features.market_history
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 collateral_form as (
     select
         runner_key,
-        cast(performance_ewma_lb as float) as performance_ewma_lb,
-        cast(performance_gap_lb as float) as performance_gap_lb,
-        cast(performance_last_gap_lb as float) as performance_last_gap_lb,
-        cast(performance_best_gap_lb as float) as performance_best_gap_lb,
+        performance_ewma_lb,
+        performance_gap_lb,
+        performance_last_gap_lb,
+        performance_best_gap_lb,
         mark_below_peak,
-        cast(opposition_mark_ewma as float) as opposition_mark_ewma,
-        cast(race_franking as float) as race_franking
+        opposition_mark_ewma,
+        race_franking
     from features.collateral_form
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
@@ -233,21 +234,21 @@ intent_signals as (
     select
         runner_key,
         jockey_change,
-        cast(jockey_upgrade as float) as jockey_upgrade,
-        cast(jockey_upgrade_ewma as float) as jockey_upgrade_ewma,
-        cast(past_jockey_ability as float) as past_jockey_ability,
+        jockey_upgrade,
+        jockey_upgrade_ewma,
+        past_jockey_ability,
         last_jockey_on_rival,
         jockey_choice,
         jockey_horse_runs,
-        cast(jockey_horse_rivals_beaten as float) as jockey_horse_rivals_beaten,
+        jockey_horse_rivals_beaten,
         trainer_change,
-        cast(layoff_vs_habit as float) as layoff_vs_habit,
+        layoff_vs_habit,
         headgear_first_time,
         headgear_change,
         course_change,
         surface_change,
-        cast(distance_move_furlongs as float) as distance_move_furlongs,
-        cast(trainer_course_impact as float) as trainer_course_impact,
+        distance_move_furlongs,
+        trainer_course_impact,
         trainer_course_runs,
         stable_runners,
         jockey_rides_today
@@ -262,41 +263,41 @@ race_shape as (
         race_class,
         is_pattern,
         rating_band_high,
-        cast(rating_spread as float) as rating_spread,
+        rating_spread,
         weight_range_lb,
         is_single_age,
         is_sex_restricted,
-        cast(age_vs_field as float) as age_vs_field,
+        age_vs_field,
         is_female,
         is_gelding,
-        cast(distance_furlongs as float) as distance_furlongs,
-        cast(going_index as float) as going_index
+        distance_furlongs,
+        going_index
     from features.race_shape
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
 within_race as (
     select
         runner_key,
-        cast(form_ewma_30d_z as float) as form_ewma_30d_z,
-        cast(form_ewma_30d_gap as float) as form_ewma_30d_gap,
+        form_ewma_30d_z,
+        form_ewma_30d_gap,
         form_ewma_30d_rank,
-        cast(form_ewma_z as float) as form_ewma_z,
-        cast(rpr_best_z as float) as rpr_best_z,
+        form_ewma_z,
+        rpr_best_z,
         rpr_best_gap,
-        cast(speed_ewma_z as float) as speed_ewma_z,
-        cast(speed_ewma_gap as float) as speed_ewma_gap,
-        cast(speed_last_z as float) as speed_last_z,
-        cast(market_strength_ewma_z as float) as market_strength_ewma_z,
-        cast(market_strength_ewma_gap as float) as market_strength_ewma_gap,
+        speed_ewma_z,
+        speed_ewma_gap,
+        speed_last_z,
+        market_strength_ewma_z,
+        market_strength_ewma_gap,
         market_strength_ewma_rank,
-        cast(market_strength_last_z as float) as market_strength_last_z,
-        cast(performance_gap_lb_z as float) as performance_gap_lb_z,
-        cast(performance_best_gap_lb_z as float) as performance_best_gap_lb_z,
-        cast(jockey_rivals_beaten_90d_z as float) as jockey_rivals_beaten_90d_z,
-        cast(jockey_rivals_beaten_90d_gap as float) as jockey_rivals_beaten_90d_gap,
-        cast(jockey_impact_z as float) as jockey_impact_z,
-        cast(trainer_rivals_beaten_90d_z as float) as trainer_rivals_beaten_90d_z,
-        cast(official_rating_z as float) as official_rating_z
+        market_strength_last_z,
+        performance_gap_lb_z,
+        performance_best_gap_lb_z,
+        jockey_rivals_beaten_90d_z,
+        jockey_rivals_beaten_90d_gap,
+        jockey_impact_z,
+        trainer_rivals_beaten_90d_z,
+        official_rating_z
     from features.within_race
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 )

@@ -56,7 +56,8 @@ runs as (
         races.going_group,
         races.distance_band,
         races.distance_furlongs,
-        case when results.position is null then 0 else (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1) end as rivals_beaten
+        -- Held to 2^-30 (1073741824 = 2^30): sums are then exact in any order, and a difference that is nothing is 0.
+        case when results.position is null then 0 else round(1073741824.0 * (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)) / 1073741824 end as rivals_beaten
     from entries
     inner join results on results.runner_key = entries.runner_key
     inner join races on races.race_key = entries.race_key
@@ -68,8 +69,8 @@ careers as (
         targets.race_date,
         avg(runs.rivals_beaten) as rivals_beaten,
         -- Winning runs say most about a trip: the square of the share of rivals beaten.
-        sum(runs.rivals_beaten * runs.rivals_beaten * runs.distance_furlongs)
-        / nullif(sum(case when runs.distance_furlongs is not null then runs.rivals_beaten * runs.rivals_beaten end), 0) as best_distance_furlongs,
+        sum(round(1073741824 * runs.rivals_beaten * runs.rivals_beaten * runs.distance_furlongs))
+        / nullif(sum(case when runs.distance_furlongs is not null then round(1073741824 * runs.rivals_beaten * runs.rivals_beaten) end), 0) as best_distance_furlongs,
         count(*) filter (where runs.course_key = targets.course_key) as course_runs,
         coalesce(sum(runs.rivals_beaten) filter (where runs.course_key = targets.course_key), 0) as course_beaten,
         count(*) filter (where runs.going_group = targets.going_group) as going_runs,
