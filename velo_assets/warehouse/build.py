@@ -74,8 +74,8 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
         described = connection.execute(f"describe {select}", windows[0]).fetchall()
         columns = {str(column): _stored(table, str(kind)) for column, kind, *_ in described}
         # Straight into the table: staging the rows first would write and read the widest tables twice.
-        built = _swap_window(connection, name, columns, f"({select})", start, end, windows)
-        _write_comments(connection, table)
+        built = _swap_window(connection, name, columns, f"({select})", start, end, table.columns, windows)
+        connection.execute(f"comment on table {table.relation} is {_literal(table.header['description'])}")
     return built
 
 
@@ -106,9 +106,8 @@ def replace_window(
         raise ValueError(f"{name}: {outside} rows lie outside the window {start} to {end}.")
     with transaction(connection):
         _stage(connection, frame)
-        built = _swap_window(connection, name, _staged_columns(connection), "window_rows", start, end)
+        built = _swap_window(connection, name, _staged_columns(connection), "window_rows", start, end, columns)
         connection.execute("drop table window_rows")
-        _comment_columns(connection, name, columns)
     return built
 
 
@@ -210,18 +209,24 @@ def _swap_window(
     source: str,
     start: date,
     end: date,
+    described: tuple[Column, ...],
     parameters: Iterable[Mapping[str, object]] = ({},),
 ) -> Built:
     schema, table = _split(name)
-    present = dict(describe(connection, name))
-    if present and not _clear_window(connection, name, start, end):
-        present = {}
+    catalogued = _catalogued(connection, name)
+    if catalogued and not _clear_window(connection, name, start, end):
+        catalogued = []
+    present = {column: kind for column, kind, _ in catalogued}
     evolved = _evolve(connection, name, present, columns)
     # Ordered by date so that row groups prune for every later window.
     order = ", ".join(key for key in ("race_date", "race_key") if key in columns)
     insert = f"insert into {schema}.{table} by name select * from {source} order by {order}"
     rows = sum(int(row_of(connection, insert, dict(each))[0]) for each in parameters)
-    return Built(name, rows, describe(connection, name) if evolved else tuple(present.items()))
+    if evolved:
+        _comment_columns(connection, name, described)
+        return Built(name, rows, describe(connection, name))
+    _comment_columns(connection, name, described, {column: comment for column, _, comment in catalogued})
+    return Built(name, rows, tuple(present.items()))
 
 
 def _stored(table: SqlTable, kind: str) -> str:
@@ -271,22 +276,19 @@ def _evolve(
     return True
 
 
-def _write_comments(connection: duckdb.DuckDBPyConnection, table: SqlTable) -> None:
-    connection.execute(f"comment on table {table.relation} is {_literal(table.header['description'])}")
-    _comment_columns(connection, table.name, table.columns)
-
-
-def _comment_columns(connection: duckdb.DuckDBPyConnection, name: str, columns: tuple[Column, ...]) -> None:
+def _comment_columns(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    columns: tuple[Column, ...],
+    present: Mapping[str, str | None] | None = None,
+) -> None:
+    """Write the comments that differ from those present: each makes a new version of the table's catalog entry."""
     schema, table = _split(name)
-    if not columns:
-        return
-    # Each comment makes a new version of the table's entry in the catalog: only those that changed are written.
-    present = {column: comment for column, _, comment in _catalogued(connection, name)}
+    known = present or {}
     for column in columns:
         text = f"{column.description} [{column.unit}]" if column.unit else column.description
-        if present.get(column.name) == text:
-            continue
-        connection.execute(f'comment on column {schema}.{table}."{column.name}" is {_literal(text)}')
+        if known.get(column.name) != text:
+            connection.execute(f'comment on column {schema}.{table}."{column.name}" is {_literal(text)}')
 
 
 def _literal(text: str) -> str:
