@@ -6,8 +6,12 @@ Belongs here: what every report needs. Not here: what any one report says.
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -46,18 +50,23 @@ def render_page(template: str, **context: Any) -> str:
     Returns:
         The page.
     """
+    css = (TEMPLATES / "velo.css").read_text(encoding="utf-8")
+    shell = {"banners": [], "facts": "", "footer": "", "css": css}
+    return _environment().get_template(template).render(**{**shell, **context})
+
+
+@cache
+def _environment() -> Environment:
+    """Kept, because it keeps the templates that it has compiled."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    css = (TEMPLATES / "velo.css").read_text(encoding="utf-8")
-    shell = {"banners": [], "facts": "", "footer": "", "css": css}
-    return environment.get_template(template).render(**{**shell, **context})
 
 
 def write_page(path: Path, page: str) -> Path:
