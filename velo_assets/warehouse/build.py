@@ -29,6 +29,9 @@ SINGLE_PRECISION_LAYER = "features"
 """The layer that holds fractions in single precision, which is what the models read: half the bytes to write, and no
 trace of the order in which a sum was added up."""
 
+SHORT_WINDOW_DAYS = 32
+"""A window shorter than this is staged: there it is the planning of its select that costs, which is so done once."""
+
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
@@ -65,16 +68,24 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
     table = load_table(name)
     if table.schema == TEXT_READING_LAYER:
         register(connection)
-    select = table.select
-    windows = [
-        {key: day for key, day in {"start": first, "end": last}.items() if f"${key}" in table.text}
-        for first, last in (_years(start, end) if table.is_written_by_year else [(start, end)])
-    ]
     with transaction(connection):
-        described = connection.execute(f"describe {select}", windows[0]).fetchall()
+        if (end - start).days < SHORT_WINDOW_DAYS:
+            connection.execute(
+                f"create or replace temp table window_rows as {table.select}", _parameters(table, start, end)
+            )
+            source = "window_rows"
+            windows: list[Mapping[str, object]] = [{}]
+        else:
+            # Straight into the table: staging the rows first would write and read the widest tables twice.
+            source = f"({table.select})"
+            windows = [
+                _parameters(table, first, last)
+                for first, last in (_years(start, end) if table.is_written_by_year else [(start, end)])
+            ]
+        described = connection.execute(f"describe select * from {source}", windows[0]).fetchall()
         columns = {str(column): _stored(table, str(kind)) for column, kind, *_ in described}
-        # Straight into the table: staging the rows first would write and read the widest tables twice.
-        built = _swap_window(connection, name, columns, f"({select})", start, end, table.columns, windows)
+        built = _swap_window(connection, name, columns, source, start, end, table.columns, windows)
+        connection.execute("drop table if exists window_rows")
         connection.execute(f"comment on table {table.relation} is {_literal(table.header['description'])}")
     return built
 
@@ -227,6 +238,10 @@ def _swap_window(
         return Built(name, rows, describe(connection, name))
     _comment_columns(connection, name, described, {column: comment for column, _, comment in catalogued})
     return Built(name, rows, tuple(present.items()))
+
+
+def _parameters(table: SqlTable, start: date, end: date) -> dict[str, date]:
+    return {key: day for key, day in {"start": start, "end": end}.items() if f"${key}" in table.text}
 
 
 def _stored(table: SqlTable, kind: str) -> str:
