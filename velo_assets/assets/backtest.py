@@ -105,6 +105,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
 )
 def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Measure every strategy."""
+    from velo_assets.betting.backtest import read_ledgers
     from velo_assets.betting.metrics import strategy_table
     from velo_assets.betting.strategies import load_strategies
     from velo_assets.betting.trials import count_trials, data_fingerprint, tried
@@ -120,7 +121,7 @@ def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
         trials = count_trials(connection, fingerprint)
         found = {row[0] for row in connection.execute("select distinct strategy_id from backtest.bets").fetchall()}
         idle = [name for name in names if name in tried(connection, fingerprint) - found]
-        table = strategy_table(_ledgers_of(connection, names), names=names, trials=trials, without_orders=idle)
+        table = strategy_table(read_ledgers(connection, names), names=names, trials=trials, without_orders=idle)
         built = replace_table(connection, "backtest/strategies", table)
         record(connection, context, inputs, built.rows)
     columns = [Column(column, column.replace("_", " "), "") for column in table.columns]
@@ -149,6 +150,7 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     """Split every strategy along every dimension."""
     import polars as pl
 
+    from velo_assets.betting.backtest import read_ledgers
     from velo_assets.betting.metrics import BREAKDOWNS, breakdown
     from velo_assets.betting.strategies import load_strategies
     from velo_assets.betting.trials import count_trials, data_fingerprint
@@ -163,7 +165,7 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
             breakdown(ledger, by, trials=trials).with_columns(
                 pl.lit(by).alias("dimension"), pl.col("group").cast(pl.String)
             )
-            for ledger in _ledgers_of(connection, [strategy.id for strategy in load_strategies()])
+            for ledger in read_ledgers(connection, [strategy.id for strategy in load_strategies()])
             for by in BREAKDOWNS
         ]
         built = replace_table(connection, "backtest/breakdowns", pl.concat(parts, how="diagonal_relaxed"))
@@ -372,16 +374,6 @@ def _write_ledgers(connection: "duckdb.DuckDBPyConnection", parts: Iterable["pl.
             rows += part.height
         connection.unregister("ledger_part")
     return rows
-
-
-def _ledgers_of(connection: "duckdb.DuckDBPyConnection", ids: Iterable[str]) -> Iterable["pl.DataFrame"]:
-    """The ledger of each strategy that has one, in the order given."""
-    from velo_assets.warehouse.query import frame_of
-
-    for strategy_id in ids:
-        ledger = frame_of(connection, "select * from backtest.bets where strategy_id = ?", [strategy_id])
-        if ledger.height:
-            yield ledger.sort("race_date", maintain_order=True)
 
 
 def _strategy_lines(table: "pl.DataFrame") -> str:

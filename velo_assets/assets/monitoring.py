@@ -165,19 +165,20 @@ def post_race_evaluation(context: dg.AssetExecutionContext, warehouse: Warehouse
 )
 def roi_archive(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Cut every ledger by every pattern."""
-    from velo_assets.betting.backtest import read_predictions
+    from velo_assets.betting.backtest import read_ledgers, read_predictions
     from velo_assets.betting.trials import count_trials, data_fingerprint
     from velo_assets.monitoring.roi_archive import COLUMN_WORDS as words
     from velo_assets.monitoring.roi_archive import roi_archive as archive
-    from velo_assets.warehouse.query import frame_of
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     with warehouse.get_connection() as connection:
         runners = read_predictions(connection, DECISION_PRICE.kind)
-        bets = frame_of(connection, "select * from backtest.bets where strategy_id <> 'market_all'")
+        ids = connection.execute(
+            "select distinct strategy_id from backtest.bets where strategy_id <> 'market_all' order by strategy_id"
+        ).fetchall()
         trials = count_trials(connection, data_fingerprint(runners))
-        table = archive(bets, runners, trials=trials)
+        table = archive(read_ledgers(connection, (strategy_id for (strategy_id,) in ids)), runners, trials=trials)
         columns = tuple(Column(name, words[name], "") for name in table.columns)
         built = replace_table(connection, "monitoring/roi_archive", table, columns)
         record(connection, context, inputs, built.rows)

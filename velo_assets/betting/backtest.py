@@ -6,7 +6,7 @@ belong here: the rules of betting, metrics and the gate themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -86,6 +86,22 @@ def read_predictions(connection: duckdb.DuckDBPyConnection, price_kind: str) -> 
     )
     tags = frame_of(connection, _TAG_QUERY, {**window, "kind": price_kind})
     return frame.join(tags, on="runner_key", how="left", maintain_order="left")
+
+
+def read_ledgers(connection: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> Iterator[pl.DataFrame]:
+    """The stored ledger of each strategy that has one, in the order given, one in memory at a time.
+
+    Args:
+        connection: an open warehouse with `backtest.bets`.
+        ids: strategies.
+
+    Yields:
+        Rows of one strategy by race day.
+    """
+    for strategy_id in ids:
+        ledger = frame_of(connection, "select * from backtest.bets where strategy_id = ?", [strategy_id])
+        if ledger.height:
+            yield ledger.sort("race_date", maintain_order=True)
 
 
 def read_exchange_book(connection: duckdb.DuckDBPyConnection, predictions: pl.DataFrame) -> ExchangeBook | None:

@@ -255,10 +255,12 @@ def null_return(bets: pl.DataFrame) -> NullReturn | None:
     Returns:
         Moments; None when no bet has a market probability.
     """
-    moments = _race_moments(bets)
-    if moments is None:
-        return None
-    mean, variance, third, turnover = (float(part.sum()) for part in moments)
+    races = _race_moments(bets)
+    return None if races.is_empty() else _null_of(*races.select(_MOMENTS).sum().row(0))
+
+
+def _null_of(mean: float, variance: float, third: float, turnover: float) -> NullReturn:
+    """The null of a set of bets from the sums of its races' moments."""
     sd = math.sqrt(max(variance, 0.0))
     return NullReturn(mean / turnover, sd / turnover, third / sd**3 if sd > MINIMUM_SD else 0.0)
 
@@ -274,20 +276,10 @@ def null_band(bets: pl.DataFrame, trials: int, level: float = 0.95) -> pl.DataFr
     Returns:
         `race_date, null_mean, null_best` cumulated profit, by day; empty when it can't be computed.
     """
-    settled = counted(bets)
-    empty = pl.DataFrame(schema={"race_date": pl.Date, "null_mean": pl.Float64, "null_best": pl.Float64})
-    moments = _race_moments(settled)
-    if moments is None:
-        return empty
-    races = _priced(settled).group_by("race_key", maintain_order=True).agg(pl.col("race_date").first())
-    daily = (
-        races.with_columns(
-            *(pl.Series(name, part) for name, part in zip(("mean", "variance", "third"), moments[:3], strict=True))
-        )
-        .group_by("race_date")
-        .agg(pl.col("mean", "variance", "third").sum())
-        .sort("race_date")
-    )
+    races = _race_moments(counted(bets), "race_date")
+    if races.is_empty():
+        return pl.DataFrame(schema={"race_date": pl.Date, "null_mean": pl.Float64, "null_best": pl.Float64})
+    daily = races.group_by("race_date").agg(pl.col("mean", "variance", "third").sum()).sort("race_date")
     mean, variance, third = (np.cumsum(daily.get_column(name).to_numpy()) for name in ("mean", "variance", "third"))
     sd = np.sqrt(np.maximum(variance, MINIMUM_SD))
     best = mean + sd * pearson3_quantile(level ** (1.0 / max(trials, 1)), third / sd**3)
@@ -455,33 +447,42 @@ def _closing_line_value(settled: pl.DataFrame) -> float | None:
     return float(open_bets.select((value * pl.col("stake")).sum() / pl.col("stake").sum()).item())
 
 
-def _priced(settled: pl.DataFrame) -> pl.DataFrame:
-    """Bets with what the null needs."""
-    return settled.filter(
+_MOMENTS = ("mean", "variance", "third", "turnover")
+
+
+def _race_moments(settled: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """Moments of the profit when one runner wins by the market's odds, per race (and `by`).
+
+    Returns:
+        `*by, race_key, mean, variance, third, turnover` (third: the third central moment); no row where no bet has a
+        market probability.
+    """
+    priced = settled.filter(
         pl.col("market_probability").is_not_null() & pl.col("matched_price").is_not_null() & (pl.col("stake") > 0)
     )
-
-
-def _race_moments(settled: pl.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None:
-    """Mean, variance, third central moment of the profit, and turnover, per race, when one runner wins by the market's
-    odds."""
-    priced = _priced(settled)
-    if priced.is_empty():
-        return None
-    back = pl.col("side") == "back"
     # Profit = base + pay-out of the winner: a back loses its stake and is paid stake * odds, a lay the reverse.
-    sign = pl.when(back).then(1.0).otherwise(-1.0)
+    sign = pl.when(pl.col("side") == "back").then(1.0).otherwise(-1.0)
     pay = sign * pl.col("stake") * pl.col("matched_price")
     p = pl.col("market_probability")
-    table = priced.group_by("race_key", maintain_order=True).agg(
-        (-sign * pl.col("stake")).sum().alias("base"),
-        (p * pay).sum().alias("m1"),
-        (p * pay**2).sum().alias("m2"),
-        (p * pay**3).sum().alias("m3"),
-        pl.col("stake").sum().alias("turnover"),
+    base, m1, m2, m3 = (pl.col(name) for name in ("base", "m1", "m2", "m3"))
+    return (
+        priced.group_by(*by, "race_key", maintain_order=True)
+        .agg(
+            (-sign * pl.col("stake")).sum().alias("base"),
+            (p * pay).sum().alias("m1"),
+            (p * pay**2).sum().alias("m2"),
+            (p * pay**3).sum().alias("m3"),
+            pl.col("stake").sum().alias("turnover"),
+        )
+        .select(
+            *by,
+            "race_key",
+            (base + m1).alias("mean"),
+            (m2 - m1**2).alias("variance"),
+            (m3 - 3.0 * m1 * m2 + 2.0 * m1**3).alias("third"),
+            "turnover",
+        )
     )
-    base, m1, m2, m3, turnover = (table.get_column(name).to_numpy() for name in ("base", "m1", "m2", "m3", "turnover"))
-    return base + m1, m2 - m1**2, m3 - 3.0 * m1 * m2 + 2.0 * m1**3, turnover
 
 
 def _group(by: str, buckets: Sequence[tuple[float, float]]) -> pl.Expr:
@@ -517,13 +518,13 @@ def bucket_label(low: float, high: float, position: int | None = None) -> str:
 
 def _group_nulls(labelled: pl.DataFrame, trials: int) -> pl.DataFrame:
     """`strategy_id, group, best_of_k_95` for settled bets that carry their `group`."""
-    rows: list[tuple[str, str, float | None]] = []
-    for (strategy_id,), own in labelled.group_by(["strategy_id"], maintain_order=True):
-        groups = own.partition_by("group", as_dict=True)
-        for (group,), part in groups.items():
-            null = null_return(part)
-            high = None if null is None else null.best_of(trials * len(groups), 0.95)
-            rows.append((str(strategy_id), str(group), high))
+    keys = ["strategy_id", "group"]
+    groups = labelled.group_by("strategy_id").agg(pl.col("group").n_unique().alias("groups"))
+    sums = _race_moments(labelled, *keys).group_by(keys, maintain_order=True).agg(pl.col(_MOMENTS).sum())
+    rows = [
+        (strategy_id, group, _null_of(*moments).best_of(trials * looks, 0.95))
+        for strategy_id, group, *moments, looks in sums.join(groups, on="strategy_id").iter_rows()
+    ]
     schema = {"strategy_id": pl.String, "group": pl.String, "best_of_k_95": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 

@@ -38,6 +38,7 @@ from velo_assets.modelling.races import (
     FloatArray,
     Races,
     feature_matrix,
+    latest_races,
     settled_frame,
 )
 from velo_assets.modelling.softmax import Boosted, BoosterSettings, boost, boost_until, with_rounds
@@ -57,6 +58,7 @@ class FundamentalSettings:
         inner_share: share of the latest training races that stop the trees and set the mix.
         inner_races: the inner split is made within at most this many of the latest training races.
         linear_races: the linear model uses at most this many of the latest races; with more, its errors are below .03.
+        latest_races: the model learns from so many of the latest races; all when None.
         min_races: fewest settled races.
         relative: add to each feature its distance from the race's mean, which trees can't form themselves.
         embargo_days: days before the cutoff that are not used.
@@ -70,6 +72,7 @@ class FundamentalSettings:
     inner_share: float = 0.2
     inner_races: int = 40_000
     linear_races: int = 20_000
+    latest_races: int | None = None
     min_races: int = 500
     relative: bool = False
     embargo_days: int = 1
@@ -91,8 +94,10 @@ LARGE = FundamentalSettings(
     place_weights=(),
     inner_races=25_000,
     linear_races=8_000,
+    latest_races=80_000,
 )
-"""Fewer, larger steps on one seed: with ten times the races, averages over seeds and slow shrinkage buy little."""
+"""Fewer, larger steps on one seed: with ten times the races, averages over seeds and slow shrinkage buy little, and so
+do races older than the latest 80,000."""
 
 
 def settings_for(races: int) -> FundamentalSettings:
@@ -253,6 +258,9 @@ def fit_fundamental(
     settings = settings or settings_for(len(races))
     require_earlier(train, cutoff, settings.embargo_days, "fundamental")
     require_races(len(races), settings.min_races, f"fundamental, cutoff {cutoff}")
+    if settings.latest_races is not None and len(races) > settings.latest_races:
+        frame = latest_races(frame, settings.latest_races)
+        races = Races.from_frame(frame)
     matrix = feature_matrix(frame, features)
     trees_matrix = tree_matrix(matrix, races, settings.relative)
     names = tree_features(features, settings.relative)

@@ -6,7 +6,7 @@ the tags' rules (betting.error_map).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
@@ -55,13 +55,36 @@ COLUMN_WORDS = {
 """What each column is."""
 
 
+_USED = (
+    "strategy_id",
+    "race_date",
+    "race_key",
+    "runner_key",
+    "side",
+    "stake",
+    "matched_price",
+    "decision_price",
+    "market_probability",
+    "status",
+    "win_share",
+    "profit",
+    "course",
+)
+"""Columns of the ledger that patterns and intervals read."""
+
+
 def roi_archive(
-    bets: pl.DataFrame, runners: pl.DataFrame, *, trials: int | None = None, tags: Sequence[Tag] = TAGS
+    ledgers: pl.DataFrame | Iterable[pl.DataFrame],
+    runners: pl.DataFrame,
+    *,
+    trials: int | None = None,
+    tags: Sequence[Tag] = TAGS,
 ) -> pl.DataFrame:
     """Returns of every strategy by pattern.
 
     Args:
-        bets: the ledger `backtest.bets`; voids and unmatched orders don't count.
+        ledgers: rows of `backtest.bets`, in parts of whole strategies, of which one is in memory at a time; voids and
+            unmatched orders don't count.
         runners: `runner_key, trainer` and the columns that the tags need, such as `betting.backtest.read_predictions`
             gives them; a tag whose columns are missing is left out.
         trials: number of variants ever tried on these data; adds the best-of-K null.
@@ -70,16 +93,17 @@ def roi_archive(
     Returns:
         `ARCHIVE_SCHEMA`, groups of `LEAST_BETS` bets or more; a runner may carry several tags or none.
     """
-    labels = _labels(counted(bets), runners, tags)
+    able, _ = available_tags(runners, tags)
+    carried = runners.select("runner_key", "trainer", *(tag.rule.fill_null(False).alias(tag.name) for tag in able))
+    names = [tag.name for tag in able]
     parts = []
-    for pattern in PATTERNS:
-        rows = labels.filter(pl.col("pattern") == pattern)
-        rows = rows.filter(pl.len().over("strategy_id", "value") >= LEAST_BETS)
-        if rows.is_empty():
-            continue
-        # `breakdown` cuts by a column of the ledger; the pattern's value stands in the one for the course.
-        cut = breakdown(rows.with_columns(pl.col("value").alias("course")), "course", trials=trials)
-        parts.append(cut.drop("dimension").rename({"group": "value"}).with_columns(pl.lit(pattern).alias("pattern")))
+    for ledger in (ledgers,) if isinstance(ledgers, pl.DataFrame) else ledgers:
+        joined = counted(ledger).select(_USED).join(carried, on="runner_key", how="left", maintain_order="left")
+        for pattern in PATTERNS:
+            rows = _labelled(joined, pattern, names).filter(pl.len().over("strategy_id", "course") >= LEAST_BETS)
+            if rows.height:
+                cut = breakdown(rows, "course", trials=trials).drop("dimension").rename({"group": "value"})
+                parts.append(cut.with_columns(pl.lit(pattern).alias("pattern")))
     if not parts:
         return pl.DataFrame(schema=ARCHIVE_SCHEMA)
     archive = pl.concat(parts)
@@ -88,28 +112,22 @@ def roi_archive(
     return archive.select(list(ARCHIVE_SCHEMA)).cast(ARCHIVE_SCHEMA).sort("strategy_id", "pattern", "value")  # type: ignore[arg-type]
 
 
-def _labels(bets: pl.DataFrame, runners: pl.DataFrame, tags: Sequence[Tag]) -> pl.DataFrame:
-    """Settled bets, once per pattern and value that they belong to."""
-    able, _ = available_tags(runners, tags)
-    carried = runners.select("runner_key", "trainer", *(tag.rule.fill_null(False).alias(tag.name) for tag in able))
-    joined = bets.join(carried, on="runner_key", how="left", maintain_order="left")
-    regime = pl.lit("outside")
-    for band in PRICE_REGIMES:
-        within = (pl.col("decision_price") >= band.low) & (pl.col("decision_price") < band.high)
-        regime = pl.when(within).then(pl.lit(band.name)).otherwise(regime)
-    values = {
-        "strategy": pl.lit("all"),
-        "regime": regime,
-        "course": pl.col("course").fill_null("unknown"),
-        "trainer": pl.col("trainer").fill_null("unknown"),
-    }
-    names = bets.columns
-    parts = [
-        joined.select(*names, pl.lit(pattern).alias("pattern"), value.alias("value"))
-        for pattern, value in values.items()
-    ]
-    parts += [
-        joined.filter(pl.col(tag.name)).select(*names, pl.lit("tag").alias("pattern"), pl.lit(tag.name).alias("value"))
-        for tag in able
-    ]
-    return pl.concat(parts)
+def _labelled(joined: pl.DataFrame, pattern: str, tags: Sequence[str]) -> pl.DataFrame:
+    """Settled bets with the value of one pattern in the column for the course, by which `breakdown` cuts them.
+
+    With tags there is a row for each tag that a runner carries.
+    """
+    settled = joined.select(_USED)
+    if pattern == "tag":
+        tagged = [settled.filter(joined[tag]).with_columns(pl.lit(tag).alias("course")) for tag in tags]
+        return pl.concat([settled.clear(), *tagged])
+    if pattern == "course":
+        return settled.with_columns(pl.col("course").fill_null("unknown"))
+    if pattern == "trainer":
+        return settled.with_columns(joined["trainer"].fill_null("unknown").alias("course"))
+    value = pl.lit("all" if pattern == "strategy" else "outside")
+    if pattern == "regime":
+        for band in PRICE_REGIMES:
+            within = (pl.col("decision_price") >= band.low) & (pl.col("decision_price") < band.high)
+            value = pl.when(within).then(pl.lit(band.name)).otherwise(value)
+    return settled.with_columns(value.alias("course"))

@@ -49,7 +49,7 @@ def export_matrix(connection: duckdb.DuckDBPyConnection, folder: Path, years: It
         connection.execute(
             f"copy (select {', '.join(KEYS)}, {features} from features.runner_features "
             "where race_date between make_date($year, 1, 1) and make_date($year, 12, 31) "
-            f"order by {', '.join(KEYS)}) to $target (format parquet, compression zstd)",
+            f"order by {', '.join(KEYS)}) to $target (format parquet, compression snappy)",
             {"year": year, "target": str(partial)},
         )
         os.replace(partial, target)

@@ -2,6 +2,7 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from velo_assets.betting.error_map import Tag
 from velo_assets.betting.ledger import LEDGER
@@ -24,6 +25,7 @@ def ledger(count: int) -> pl.DataFrame:
                 "fold": 2023,
                 "recipe": "blend",
                 "decision_price": 6.0 if bet % 2 else 10.0,
+                "matched_price": 6.0 if bet % 2 else 10.0,
                 "market_probability": 0.15,
                 "side": "back",
                 "requested_stake": 1.0,
@@ -66,3 +68,10 @@ def test_small_groups_and_missing_tag_columns_are_left_out() -> None:
 
 def test_no_bets_no_archive() -> None:
     assert roi_archive(ledger(0), RUNNERS, tags=TAGS).is_empty()
+
+
+def test_ledgers_one_by_one_give_what_they_give_together() -> None:
+    other = ledger(80).with_columns(pl.lit("blend_top20").alias("strategy_id"))
+    together = roi_archive(pl.concat([ledger(100), other]), RUNNERS, trials=5, tags=TAGS)
+    assert_frame_equal(roi_archive(iter([ledger(100), other]), RUNNERS, trials=5, tags=TAGS), together)
+    assert together["strategy_id"].n_unique() == 2
