@@ -30,6 +30,7 @@ from velo_assets.modelling.races import (
     FloatArray,
     Races,
     feature_matrix,
+    latest_races,
     priced_frame,
     settled_and_priced,
 )
@@ -57,6 +58,7 @@ class ExpertSettings:
         seeds: one set of trees each; corrections are averaged.
         inner_share: share of the latest training races on which the trees stop.
         inner_races: the inner split is made within at most this many of the latest training races.
+        latest_races: the expert learns from so many of the latest races; all when None.
         min_races: fewest settled races with full prices.
         relative: trees also see each feature's distance from the race's mean.
         embargo_days: days before the cutoff that are not used.
@@ -66,6 +68,7 @@ class ExpertSettings:
     seeds: tuple[int, ...] = (11, 23)
     inner_share: float = 0.2
     inner_races: int = 40_000
+    latest_races: int | None = None
     min_races: int = 500
     relative: bool = False
     embargo_days: int = 1
@@ -83,6 +86,7 @@ LARGE = ExpertSettings(
     ),
     seeds=(11,),
     inner_races=25_000,
+    latest_races=80_000,
 )
 """For a large history; see `fundamental.LARGE`."""
 
@@ -227,6 +231,8 @@ def fit_expert(
         embargo_days=settings.embargo_days,
         min_races=settings.min_races,
     )
+    if settings.latest_races is not None:
+        frame = latest_races(frame, settings.latest_races)
     races = Races.from_frame(frame)
     names = tree_features((*features, "log_odds"), settings.relative)
     offset = np.log(frame.get_column("market_probability").to_numpy())

@@ -23,12 +23,19 @@ from velo_assets.modelling.experts import (
     ExpertModel,
     ExpertSettings,
     GateModel,
+    expert_settings_for,
     fit_expert,
     fit_gate,
     in_regime,
     regime_weights,
 )
-from velo_assets.modelling.fundamental import FundamentalModel, FundamentalSettings, fit_fundamental, tree_matrix
+from velo_assets.modelling.fundamental import (
+    FundamentalModel,
+    FundamentalSettings,
+    fit_fundamental,
+    settings_for,
+    tree_matrix,
+)
 from velo_assets.modelling.guards import (
     NoPricesError,
     TooFewRacesError,
@@ -302,8 +309,8 @@ def build_bundle(
         out_of_sample: `runner_key`, `score` and `correction_<regime>` of earlier folds, see `out_of_sample_scores`.
         shipped: recipe that gives the fair probability where there is a price.
         regimes: bands that get an expert each.
-        fundamental: settings of the fundamental model.
-        expert: settings of the experts.
+        fundamental: settings of the fundamental model; `settings_for` the settled races when None.
+        expert: settings of the experts; `expert_settings_for` the settled, priced races when None.
         embargo_days: days before the cutoff that are not used.
 
     Raises:
@@ -314,9 +321,11 @@ def build_bundle(
     if shipped not in SHIPPABLE:
         raise ValueError(f"there is no recipe {shipped!r} to ship; give one of {', '.join(SHIPPABLE)}")
     train = between(frame, None, cutoff - timedelta(days=embargo_days))
-    base = replace(fundamental or FundamentalSettings(), embargo_days=embargo_days)
+    settled = settled_frame(train.select(*KEYS, "win_share", "decimal_odds", "market_probability"))
+    # What serves must be what was judged: the settings that the walk-forward takes for a history of this size.
+    base = replace(fundamental or settings_for(_races(settled)), embargo_days=embargo_days)
     sqpe = fit_fundamental(train, features, cutoff, base)
-    expert_settings = replace(expert or ExpertSettings(), embargo_days=embargo_days)
+    expert_settings = replace(expert or expert_settings_for(_races(priced_frame(settled))), embargo_days=embargo_days)
     experts = []
     for regime in regimes:
         fitted = _unless_unpriced(lambda band=regime: fit_expert(train, features, cutoff, band, expert_settings))
@@ -453,6 +462,10 @@ def _reference(bundle: Bundle, past: pl.DataFrame) -> dict[str, DayGaps]:
     if bundle.shipped == "experts" and bundle.gate is not None:
         recipe = _floats(replace(bundle.gate, cutoff=first).predict(rows, 0), "expert_probability")
     return _gaps(rows, {"recipe": recipe, "fundamental": fundamental})
+
+
+def _races(frame: pl.DataFrame) -> int:
+    return frame.get_column("race_key").n_unique()
 
 
 def _past_predictions(

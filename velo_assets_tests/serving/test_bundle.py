@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -6,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from velo_assets.modelling import experts, fundamental
 from velo_assets.modelling.guards import LookAheadError, MissingFeatureError
 from velo_assets.modelling.races import between
-from velo_assets.serving.bundle import Bundle, load_bundle, race_gaps, register_bundle
+from velo_assets.serving.bundle import Bundle, build_bundle, load_bundle, race_gaps, register_bundle
 
 
 def scored(training: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:
@@ -27,6 +29,22 @@ def test_every_probability_sums_to_one_in_each_race(training: pl.DataFrame, bund
     assert predicted["basis"].unique().to_list() == ["blend"]
     assert predicted["fair_probability"].equals(predicted["blend_probability"].rename("fair_probability"))
     assert predicted["modules_above"].is_between(0, 3).all()
+
+
+def test_what_serves_is_trained_as_the_folds_of_a_history_of_this_size_are(
+    training: pl.DataFrame, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booster = replace(fundamental.LARGE.booster, rounds=3, min_data_in_leaf=50)
+    for module in (fundamental, experts):
+        monkeypatch.setattr(module, "MANY_RACES", 100)
+        large = replace(module.LARGE, booster=booster, min_races=100, inner_share=0.4)
+        monkeypatch.setattr(module, "LARGE", large)
+    trained = build_bundle(
+        training, bundle.fundamental.features, bundle.cutoff, families=bundle.families, price_kind="sp"
+    )
+    assert len(trained.fundamental.trees_.texts_) == len(fundamental.LARGE.seeds)
+    assert 1 <= trained.fundamental.trees_.rounds_ <= 3
+    assert all(expert.trees_.rounds_ <= 3 for expert in trained.experts)
 
 
 def test_without_a_full_book_the_fundamental_model_stands_alone(training: pl.DataFrame, bundle: Bundle) -> None:
