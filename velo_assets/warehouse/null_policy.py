@@ -99,20 +99,41 @@ def count_nulls(connection: duckdb.DuckDBPyConnection, family: str) -> NullCount
         connection: an open warehouse with the family built.
         family: `features/...`, one row per runner.
     """
+    (counts,) = count_nulls_of(connection, [family])
+    return counts
+
+
+def count_nulls_of(connection: duckdb.DuckDBPyConnection, families: Sequence[str]) -> list[NullCounts]:
+    """Count the known values of every feature of several families; the horses' earlier runs are counted once for all.
+
+    Args:
+        connection: an open warehouse with the families built.
+        families: `features/...`, one row per runner.
+    """
+    connection.execute(
+        f"""
+        create or replace temp table runs_before as
+        select runner_key,
+            least(count(*) over (partition by horse_key order by race_date
+                range between interval 1095 day preceding and interval 1 day preceding), {MANY_RUNS}) as runs_before
+        from core.entries
+        """
+    )
+    try:
+        return [_count_nulls(connection, family) for family in families]
+    finally:
+        connection.execute("drop table runs_before")
+
+
+def _count_nulls(connection: duckdb.DuckDBPyConnection, family: str) -> NullCounts:
     table = load_table(family)
     columns = tuple(column.name for column in table.columns if column.name not in _KEYS)
     known = ", ".join(f"count(feature.{name})" for name in columns)
     groups = connection.execute(
         f"""
-        with history as (
-            select runner_key,
-                least(count(*) over (partition by horse_key order by race_date
-                    range between interval 1095 day preceding and interval 1 day preceding), {MANY_RUNS}) as runs_before
-            from core.entries
-        )
         select year(feature.race_date) as year, races.country, races.code, history.runs_before, count(*), {known}
         from {table.relation} as feature
-        inner join history on history.runner_key = feature.runner_key
+        inner join runs_before as history on history.runner_key = feature.runner_key
         inner join core.races as races on races.race_key = feature.race_key
         group by year, races.country, races.code, history.runs_before
         """
