@@ -46,7 +46,7 @@ class SqlTable:
         name: `schema/table`, the asset key and the path of the file below velo_assets/sql.
         path: the file.
         text: its SQL.
-        header: grain, point in time, look-back, description; `written: year by year` where a table is.
+        header: grain, point in time, look-back, description; `written: in spans of years` where a table is.
         columns: output columns in order.
     """
 
@@ -82,9 +82,9 @@ class SqlTable:
         return self.text.rstrip().rstrip(";")
 
     @property
-    def is_written_by_year(self) -> bool:
-        """Whether a long window is written a year at a time: for tables that look no further back than the window."""
-        return self.header.get("written", "").startswith("year by year")
+    def is_written_in_spans(self) -> bool:
+        """Whether a long window is written a few years at a time: for tables that look back no further than it."""
+        return self.header.get("written", "").startswith("in spans of years")
 
     @property
     def code_version(self) -> str:

@@ -1,7 +1,7 @@
 -- grain: one row per runner
 -- point in time: the declarations of the race itself
 -- look-back: none
--- written: year by year; the joins of one year fit the processor's cache, those of ten do not
+-- written: in spans of years; their joins fit the processor's cache, those of all years do not
 -- description: The shape of the race: field size, spread of ratings and weights, conditions, and where the horse stands in age and sex.
 with entries as (
     select race_date, race_key, runner_key, age_years, sex, weight_lb, official_rating

@@ -1,7 +1,7 @@
 -- grain: one row per runner
 -- point in time: the union of the feature families, each of which ends strictly before the race day; no price of the race itself
 -- look-back: that of the families
--- written: year by year; the joins of one year fit the processor's cache, those of ten do not
+-- written: in spans of years; their joins fit the processor's cache, those of all years do not
 -- description: The matrix: every feature of every family for one runner, assembled by 1:1 joins on the runner key.
 with entries as (
     select race_date, race_key, runner_key

@@ -1,7 +1,7 @@
 -- grain: one row per runner
 -- point in time: compares the families' values, each of which ends strictly before the race day, among the runners of one race
 -- look-back: that of the families
--- written: year by year; the joins of one year fit the processor's cache, those of ten do not
+-- written: in spans of years; their joins fit the processor's cache, those of all years do not
 -- precision: a spread within the race of less than 1e-6 is next to rounding, and counts as none
 -- description: Within-race forms (z-score, gap to the best, rank) of the values that matter; a softmax over the race sees differences only.
 with entries as (
