@@ -94,8 +94,9 @@ slope_days as (
         rail,
         race_date,
         count(rivals_beaten) as runs,
-        coalesce(sum(case when rivals_beaten is not null then (stall_share - 0.5) * (rivals_beaten - 0.5) end), 0) as crossed,
-        coalesce(sum(case when rivals_beaten is not null then pow(stall_share - 0.5, 2) end), 0) as squared
+        -- Held to 2^-30 (1073741824 = 2^30): sums are then exact in any order, and so is the sign of a slope next to none.
+        coalesce(sum(case when rivals_beaten is not null then round(1073741824 * (stall_share - 0.5) * (rivals_beaten - 0.5)) / 1073741824 end), 0) as crossed,
+        coalesce(sum(case when rivals_beaten is not null then round(1073741824 * pow(stall_share - 0.5, 2)) / 1073741824 end), 0) as squared
     from runs
     where stall_share is not null
     group by trip, rail, race_date
