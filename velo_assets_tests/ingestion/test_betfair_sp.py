@@ -174,7 +174,7 @@ def test_what_can_not_be_used_is_rejected_with_its_line(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\0\0", "missing LOCAL_RACE_DATE"),
         (HEADER.replace(",", "\t").encode(), "tabs"),
         (b"2025-04-15,2,3\n", "missing LOCAL_RACE_DATE"),
-        (gzip.compress((HEADER + "\n" + row(1, "A", "2", "1") + "\n").encode() * 500)[:-9], "cut short"),
+        (gzip.compress((HEADER + "\n" + row(1, "A", "2", "1") + "\n").encode() * 500, mtime=0)[:-9], "cut short"),
     ],
 )
 def test_a_file_that_is_no_bsp_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
