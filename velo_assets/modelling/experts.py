@@ -34,7 +34,7 @@ from velo_assets.modelling.races import (
     priced_frame,
     settled_and_priced,
 )
-from velo_assets.modelling.softmax import Boosted, BoosterSettings, boost, boost_until, with_rounds
+from velo_assets.modelling.softmax import BinnedRunners, Boosted, BoosterSettings, boost, boost_until, with_rounds
 from velo_assets.settings import PRICE_REGIMES, PriceRegime
 
 ALL_PRICES = PriceRegime("all_prices", 1.0, float("inf"))
@@ -61,6 +61,7 @@ class ExpertSettings:
         latest_races: the expert learns from so many of the latest races; all when None.
         min_races: fewest settled races with full prices.
         relative: trees also see each feature's distance from the race's mean.
+        bin_once: as in `FundamentalSettings`.
         embargo_days: days before the cutoff that are not used.
     """
 
@@ -71,6 +72,7 @@ class ExpertSettings:
     latest_races: int | None = None
     min_races: int = 500
     relative: bool = False
+    bin_once: bool = False
     embargo_days: int = 1
 
 
@@ -87,6 +89,7 @@ LARGE = ExpertSettings(
     seeds=(11,),
     inner_races=25_000,
     latest_races=80_000,
+    bin_once=True,
 )
 """For a large history; see `fundamental.LARGE`."""
 
@@ -237,13 +240,22 @@ def fit_expert(
     names = tree_features((*features, "log_odds"), settings.relative)
     offset = np.log(frame.get_column("market_probability").to_numpy())
     band = in_regime(frame.get_column("decimal_odds").to_numpy(), regime)
-    matrix = _expert_matrix(frame, features, races, settings.relative, band)
     window = np.arange(len(races)) >= len(races) - settings.inner_races
     rows = races.runner_mask(window)
     recent = races.subset(window)
     later = inner_later(recent, settings.inner_share)
+    late_runners = recent.runner_mask(later)
+    columns: NDArray[np.float32] | BinnedRunners
+    inner_columns: NDArray[np.float32] | BinnedRunners
+    if settings.bin_once:
+        early = int(band[: len(band) - int(late_runners.sum())].sum())
+        columns = BinnedRunners.of(_expert_columns(frame, features).filter(pl.Series(band)), settings.booster, early)
+        inner_columns = columns.part(rows[band])
+    else:
+        columns = _expert_matrix(frame, features, races, settings.relative, band)
+        inner_columns = columns[rows[band]]
     inner, score = boost_until(
-        matrix[rows[band]],
+        inner_columns,
         recent,
         choice_stages(recent),
         later,
@@ -253,16 +265,15 @@ def fit_expert(
         offset=offset[rows],
         runners=band[rows],
     )
-    late_runners = recent.runner_mask(later)
     late = recent.subset(later)
     before = late.loss(late.softmax(offset[rows][late_runners]))
-    after = late.loss(late.softmax((offset[rows] + score)[late_runners]))
-    inner_predictions = frame.filter(pl.Series(rows)).filter(pl.Series(late_runners)).select(*KEYS)
+    after = late.loss(late.softmax(offset[rows][late_runners] + score))
+    inner_predictions = frame.select(*KEYS).filter(pl.Series(rows)).filter(pl.Series(late_runners))
     trees = inner
     if inner.rounds_:
         booster = with_rounds(settings.booster, inner.rounds_)
         everything = choice_stages(races)
-        trees = boost(matrix, races, everything, names, booster, settings.seeds, offset=offset, runners=band)
+        trees = boost(columns, races, everything, names, booster, settings.seeds, offset=offset, runners=band)
     return ExpertModel(
         regime,
         tuple(features),
@@ -272,7 +283,7 @@ def fit_expert(
         settings.relative,
         trees,
         float((before - after).mean()),
-        inner_predictions.with_columns(pl.Series("correction", score[late_runners])),
+        inner_predictions.with_columns(pl.Series("correction", score)),
     )
 
 
@@ -496,13 +507,18 @@ def _expert_matrix(
     frame: pl.DataFrame, features: Sequence[str], races: Races, relative: bool, chosen: BoolArray | None = None
 ) -> NDArray[np.float32]:
     """Features and log odds, of the chosen runners or of all."""
-    names = (*features, "log_odds")
-    rows = frame.select(*features, pl.col("decimal_odds").log().alias("log_odds"))
+    rows = _expert_columns(frame, features)
+    names = rows.columns
     if relative:
         matrix = tree_matrix(feature_matrix(rows, names), races, relative)
         return matrix if chosen is None else matrix[chosen]
     # Columns of a frame are filtered without a second copy of the whole matrix.
     return feature_matrix(rows if chosen is None else rows.filter(pl.Series(chosen)), names)
+
+
+def _expert_columns(frame: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
+    """Features and log odds."""
+    return frame.select(*features, pl.col("decimal_odds").log().cast(pl.Float32).alias("log_odds"))
 
 
 def _logistic(value: FloatArray) -> FloatArray:

@@ -41,7 +41,7 @@ from velo_assets.modelling.races import (
     latest_races,
     settled_frame,
 )
-from velo_assets.modelling.softmax import Boosted, BoosterSettings, boost, boost_until, with_rounds
+from velo_assets.modelling.softmax import BinnedRunners, Boosted, BoosterSettings, boost, boost_until, with_rounds
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class FundamentalSettings:
         latest_races: the model learns from so many of the latest races; all when None.
         min_races: fewest settled races.
         relative: add to each feature its distance from the race's mean, which trees can't form themselves.
+        bin_once: the inner trees and the final ones share one binning, whose edges come from the earlier inner races;
+            else each has its own. Not possible with `relative`.
         embargo_days: days before the cutoff that are not used.
     """
 
@@ -75,6 +77,7 @@ class FundamentalSettings:
     latest_races: int | None = None
     min_races: int = 500
     relative: bool = False
+    bin_once: bool = False
     embargo_days: int = 1
 
 
@@ -95,6 +98,7 @@ LARGE = FundamentalSettings(
     inner_races=25_000,
     linear_races=8_000,
     latest_races=80_000,
+    bin_once=True,
 )
 """Fewer, larger steps on one seed: with ten times the races, averages over seeds and slow shrinkage buy little, and so
 do races older than the latest 80,000."""
@@ -261,8 +265,6 @@ def fit_fundamental(
     if settings.latest_races is not None and len(races) > settings.latest_races:
         frame = latest_races(frame, settings.latest_races)
         races = Races.from_frame(frame)
-    matrix = feature_matrix(frame, features)
-    trees_matrix = tree_matrix(matrix, races, settings.relative)
     names = tree_features(features, settings.relative)
     stages = choice_stages(races, finishing_positions(frame), settings.place_weights, _race_weight(races, settings))
 
@@ -271,8 +273,17 @@ def fit_fundamental(
     inner_races = races.subset(window)
     inner_stages = subset_stages(stages, window, in_window)
     inner_later_races = inner_later(inner_races, settings.inner_share)
+    columns: NDArray[np.float32] | BinnedRunners
+    inner_columns: NDArray[np.float32] | BinnedRunners
+    if settings.bin_once:
+        early = races.runners - int(inner_races.field_size[inner_later_races].sum())
+        columns = BinnedRunners.of(frame.select(features), settings.booster, early)
+        inner_columns = columns.part(in_window)
+    else:
+        columns = tree_matrix(feature_matrix(frame, features), races, settings.relative)
+        inner_columns = columns[in_window]
     inner_trees, tree_score = boost_until(
-        trees_matrix[in_window],
+        inner_columns,
         inner_races,
         inner_stages,
         inner_later_races,
@@ -281,30 +292,34 @@ def fit_fundamental(
         # One seed finds rounds and mix as well as several; the final trees average them all.
         settings.seeds[:1],
     )
+    # The linear model reads fewer races than the trees: a matrix of all of them would be a copy of the whole history.
+    first = _first_row(races, max(settings.inner_races, settings.linear_races))
+    matrix = feature_matrix(frame[first:], features)
+    inner_matrix = matrix[in_window[first:]]
     late_runners = inner_races.runner_mask(inner_later_races)
     late = inner_races.subset(inner_later_races)
     inner_linear = _fit_linear(
-        matrix[in_window][~late_runners],
+        inner_matrix[~late_runners],
         inner_races.subset(~inner_later_races),
         subset_stages(inner_stages, ~inner_later_races, ~late_runners),
         features,
         settings,
         errors=False,
     )
-    linear_score = inner_linear.score(matrix[in_window][late_runners], late)
-    mix = mix_weights(tree_score[late_runners], linear_score, late)
-    mixed = mix[0] * tree_score[late_runners] + mix[1] * linear_score
+    linear_score = inner_linear.score(inner_matrix[late_runners], late)
+    mix = mix_weights(tree_score, linear_score, late)
+    mixed = mix[0] * tree_score + mix[1] * linear_score
     inner = {
-        "r2_trees": late.r2(late.softmax(tree_score[late_runners])),
+        "r2_trees": late.r2(late.softmax(tree_score)),
         "r2_linear": late.r2(late.softmax(linear_score)),
         "r2_mix": late.r2(late.softmax(mixed)),
         "races": float(len(late)),
     }
-    inner_rows = frame.filter(pl.Series(in_window)).filter(pl.Series(late_runners)).select(*KEYS)
+    inner_rows = frame.select(*KEYS).filter(pl.Series(in_window)).filter(pl.Series(late_runners))
     inner_predictions = inner_rows.with_columns(pl.Series("score", np.log(np.maximum(late.softmax(mixed), 1e-300))))
 
     rounds = max(inner_trees.rounds_, 1)
-    trees = boost(trees_matrix, races, stages, names, with_rounds(settings.booster, rounds), settings.seeds)
+    trees = boost(columns, races, stages, names, with_rounds(settings.booster, rounds), settings.seeds)
     linear = _fit_linear(matrix, races, stages, features, settings)
     return FundamentalModel(
         tuple(features),
@@ -415,16 +430,22 @@ def _fit_linear(
     *,
     errors: bool = True,
 ) -> LinearLogit:
+    """The linear model of the latest races; the matrix may begin at any race before these."""
     latest = _latest(np.ones(len(races), dtype=bool), settings.linear_races)
     rows = races.runner_mask(latest)
     return LinearLogit.fit(
-        matrix[rows],
+        matrix[rows[len(rows) - len(matrix) :]],
         races.subset(latest),
         features,
         ridge=settings.ridge,
         stages=subset_stages(stages, latest, rows),
         errors=errors,
     )
+
+
+def _first_row(races: Races, count: int) -> int:
+    """First row of the latest so many races."""
+    return int(races.race_starts[-min(count, len(races))])
 
 
 def _latest(mask: BoolArray, count: int) -> BoolArray:

@@ -90,7 +90,7 @@ def _study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     stages = choice_stages(races, finishing_positions(frame), base.place_weights)
     later = inner_later(races, base.inner_share)
-    late_runners, late = races.runner_mask(later), races.subset(later)
+    late = races.subset(later)
 
     def booster(parameters: dict[str, Any]) -> BoosterSettings:
         return replace(base.booster, **parameters)
@@ -104,7 +104,7 @@ def _study(
             "feature_fraction": trial.suggest_float("feature_fraction", 0.15, 0.6),
         }
         _, score = boost_until(matrix, races, stages, later, features, booster(parameters), base.seeds[:1])
-        return late.r2(late.softmax(score[late_runners]))
+        return late.r2(late.softmax(score))
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     names = ("num_leaves", "learning_rate", "min_data_in_leaf", "lambda_l2", "feature_fraction")

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from velo_assets.modelling.conditional_logit import Stage, stage_probabilities, subset_stages
-from velo_assets.modelling.races import BoolArray, FloatArray, Races, race_sum
+from velo_assets.modelling.races import BoolArray, FloatArray, Races, feature_matrix, race_sum
 
 MANY_RUNNERS = 20_000
 """From here on two threads pay for their waiting on each other. The number of runners decides, never the machine, so
@@ -96,6 +97,10 @@ def softmax_gradient(scores: FloatArray, races: Races, stages: Sequence[Stage]) 
     Returns:
         `(runners,)` gradient, sum over stages of `w (p - y)`; `(runners,)` Hessian, sum of `w p (1 - p)`.
     """
+    if len(stages) == 1 and bool((stages[0].weight == 1.0).all()):
+        # The commonest case, every round anew: fewer passes over the runners, to the same last digit.
+        probability = races.softmax(scores)
+        return probability - stages[0].target, probability * (1.0 - probability)
     gradient, hessian = np.zeros(races.runners), np.zeros(races.runners)
     for stage, probability in zip(stages, stage_probabilities(scores, races, stages), strict=True):
         expected = probability * np.repeat(stage.weight, races.field_size)
@@ -157,8 +162,45 @@ class Boosted:
         return [Booster(model_str=text) for text in self.texts_]
 
 
+@dataclass(frozen=True, eq=False)
+class BinnedRunners:
+    """Features of runners, cut into histogram bins once for all trees that learn from them or from a part of them.
+
+    Binning a runner takes as long as a hundred rounds of boosting on it.
+
+    Attributes:
+        frame: the runners' features.
+        data_: LightGBM's data set of them.
+    """
+
+    frame: pl.DataFrame
+    data_: Any
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, settings: BoosterSettings, early: int) -> BinnedRunners:
+        """Bin all runners between edges that the early ones decide.
+
+        Args:
+            frame: features of runners in time order, and nothing else.
+            settings: number of bins.
+            early: rows, from the first on, that the edges are read from: those that come before the later races which
+                trees stop on, so that not even the edges have seen these.
+        """
+        edges = _dataset(frame[: early : max(early // BIN_SAMPLE, 1)], settings)
+        return cls(frame, _like(frame, edges))
+
+    def part(self, rows: BoolArray) -> BinnedRunners:
+        """Some of the runners; their bins are copied, not worked out again."""
+        subset = self.data_.subset(np.flatnonzero(rows).astype(np.int32)).construct()
+        return BinnedRunners(self.frame.filter(pl.Series(rows)), subset)
+
+    def matrix(self) -> NDArray[np.float32]:
+        """The features as they were before they were binned, `(runners, features)`."""
+        return feature_matrix(self.frame, self.frame.columns)
+
+
 def boost(
-    matrix: NDArray[np.float32],
+    columns: NDArray[np.float32] | BinnedRunners,
     races: Races,
     stages: Sequence[Stage],
     features: Sequence[str],
@@ -171,7 +213,7 @@ def boost(
     """Train a fixed number of rounds on all races given.
 
     Args:
-        matrix: `(movable runners, features)`, NaN where missing.
+        columns: `(movable runners, features)`, NaN where missing, or the same runners binned.
         races: all runners' races, settled.
         stages: choices from `choice_stages(races, ...)`.
         features: column names.
@@ -184,7 +226,7 @@ def boost(
     Returns:
         The averaged trees.
     """
-    data = _dataset(matrix, settings)
+    data = columns.data_ if isinstance(columns, BinnedRunners) else _dataset(columns, settings)
     objective = _objective(races, stages, offset, runners)
     return Boosted(
         tuple(_train(data, objective, features, settings, seed).model_to_string() for seed in seeds), settings.rounds
@@ -192,7 +234,7 @@ def boost(
 
 
 def boost_until(
-    matrix: NDArray[np.float32],
+    columns: NDArray[np.float32] | BinnedRunners,
     races: Races,
     stages: Sequence[Stage],
     later: BoolArray,
@@ -206,7 +248,7 @@ def boost_until(
     """Train on the earlier races and stop when the winner's log-loss on the later ones no longer falls.
 
     Args:
-        matrix: `(movable runners, features)` of both parts.
+        columns: `(movable runners, features)` of both parts, NaN where missing, or the same runners binned.
         races: races of both parts, in time order.
         stages: choices of both parts.
         later: `(races,)` the races to stop on. They must not start before the last of the others.
@@ -217,7 +259,8 @@ def boost_until(
         runners: as in `boost`.
 
     Returns:
-        The trees at the best mean round of the seeds (0 rounds: no trees helped), and the raw scores of all runners.
+        The trees at the best mean round of the seeds (0 rounds: no trees helped), and their raw scores of all runners
+        of the later races, `(later runners,)`.
 
     Raises:
         ValueError: the stopping races are not the later ones.
@@ -231,10 +274,14 @@ def boost_until(
     early_races, late_races = races.subset(~later), races.subset(later)
     base = np.zeros(races.runners) if offset is None else offset
     late_rows = in_later[movable]
-    data = _dataset(matrix[~late_rows], settings)
+    if isinstance(columns, BinnedRunners):
+        late_part = columns.part(late_rows)
+        data, late_data, late_matrix = columns.part(~late_rows).data_, late_part.data_, late_part.matrix()
+    else:
+        data, late_matrix = _dataset(columns[~late_rows], settings), columns[late_rows]
+        late_data = _like(late_matrix, data)
     objective = _objective(early_races, subset_stages(stages, ~later, ~in_later), base[~in_later], movable[~in_later])
     late_movable = movable[in_later]
-    late_data = _late_dataset(matrix[late_rows], data)
 
     def log_loss(predicted: FloatArray, _: Any) -> tuple[str, float, bool]:
         scores = base[in_later].copy()
@@ -247,9 +294,9 @@ def boost_until(
     rounds = round(float(np.mean(best)))
     texts = tuple(model.model_to_string(num_iteration=max(rounds, 1)) for model in curves)
     fitted = Boosted(texts if rounds else (), rounds)
-    scores = np.zeros(races.runners)
+    scores = np.zeros(late_races.runners)
     if rounds:
-        scores[movable] = fitted.score(matrix)
+        scores[late_movable] = fitted.score(late_matrix)
     return fitted, scores
 
 
@@ -263,23 +310,24 @@ def with_rounds(settings: BoosterSettings, rounds: int) -> BoosterSettings:
     return replace(settings, rounds=rounds)
 
 
-def _dataset(matrix: NDArray[np.float32], settings: BoosterSettings) -> Any:
+def _dataset(columns: NDArray[np.float32] | pl.DataFrame, settings: BoosterSettings) -> Any:
     from lightgbm import Dataset
 
     parameters = {
         "max_bin": settings.max_bin,
         "bin_construct_sample_cnt": BIN_SAMPLE,
         "min_data_in_leaf": settings.min_data_in_leaf,
-        "num_threads": threads(len(matrix)),
+        "num_threads": threads(len(columns)),
         **FIXED_PARAMETERS,
     }
-    data = Dataset(matrix, label=np.zeros(len(matrix), dtype=np.float32), params=parameters)
+    data = Dataset(columns, label=np.zeros(len(columns), dtype=np.float32), params=parameters)
     return data.construct()
 
 
-def _late_dataset(matrix: NDArray[np.float32], data: Any) -> Any:
+def _like(columns: NDArray[np.float32] | pl.DataFrame, data: Any) -> Any:
+    """Other runners in the bins of a data set."""
     return data.create_valid(
-        matrix, label=np.zeros(len(matrix), dtype=np.float32), params=data.get_params()
+        columns, label=np.zeros(len(columns), dtype=np.float32), params=data.get_params()
     ).construct()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from velo_assets.modelling.conditional_logit import choice_stages
 from velo_assets.modelling.races import Races, feature_matrix
 from velo_assets.modelling.softmax import (
+    BinnedRunners,
     Boosted,
     BoosterSettings,
     _banded_objective,
@@ -91,11 +93,42 @@ def test_trees_stop_on_later_races_and_find_nothing_over_the_truth() -> None:
     stages = choice_stages(races)
     fitted, scores = boost_until(matrix, races, stages, later, FEATURES, SMALL, (1,))
     assert fitted.rounds_ > 5
-    assert len(scores) == races.runners
+    assert len(scores) == races.field_size[later].sum()
     offset = np.log(frame.get_column("truth").to_numpy())
     nothing, zeros = boost_until(matrix, races, stages, later, FEATURES, SMALL, (1, 2), offset=offset)
     assert nothing.rounds_ <= 10
     assert np.abs(zeros).max() < 0.3
+
+
+def test_runners_binned_once_teach_what_they_taught() -> None:
+    frame = world(900)
+    races, matrix = Races.from_frame(frame), feature_matrix(frame, FEATURES)
+    stages = choice_stages(races)
+    later = races.race_date >= races.race_date[len(races) * 4 // 5]
+    early = int(races.field_size[~later].sum())
+    binned = BinnedRunners.of(frame.select(FEATURES), SMALL, early)
+    fitted, scores = boost_until(binned, races, stages, later, FEATURES, SMALL, (1,))
+    apart, apart_scores = boost_until(matrix, races, stages, later, FEATURES, SMALL, (1,))
+    assert fitted.rounds_ == apart.rounds_
+    assert scores == pytest.approx(apart_scores)
+    everything = boost(binned, races, stages, FEATURES, SMALL, (1,))
+    again = boost(BinnedRunners.of(frame.select(FEATURES), SMALL, early), races, stages, FEATURES, SMALL, (1,))
+    assert everything.texts_ == again.texts_
+    assert races.r2(races.softmax(everything.score(matrix))) > races.r2(races.softmax(fitted.score(matrix)))
+
+
+def test_later_runners_decide_no_edge_of_a_bin() -> None:
+    frame = world(300)
+    races = Races.from_frame(frame)
+    chosen = np.arange(len(races)) < 200
+    rows = races.runner_mask(chosen)
+    moved = frame.select(pl.when(pl.Series(rows)).then(name).otherwise(pl.col(name) * 50 + 7) for name in FEATURES)
+    texts = []
+    for columns in (frame.select(FEATURES), moved):
+        part = BinnedRunners.of(columns, SMALL, int(rows.sum())).part(rows)
+        early = races.subset(chosen)
+        texts.append(boost(part, early, choice_stages(early), FEATURES, SMALL, (1,)).texts_)
+    assert texts[0] == texts[1]
 
 
 def test_stopping_races_must_be_the_later_ones() -> None:
