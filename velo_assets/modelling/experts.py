@@ -84,11 +84,12 @@ LARGE = ExpertSettings(
         min_data_in_leaf=1000,
         lambda_l2=50.0,
         feature_fraction=0.2,
+        bagging_fraction=1.0,
         early_stopping_rounds=10,
     ),
     seeds=(11,),
     inner_races=25_000,
-    latest_races=80_000,
+    latest_races=40_000,
     bin_once=True,
 )
 """For a large history; see `fundamental.LARGE`."""
