@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ WIDE = 32
 """Columns from which the Hessian is summed in single precision: half the time, and its sixth digit decides nothing."""
 
 BLOCK_RACES = 256
-"""Races of a wide design whose part of the Hessian is worked out at once: some 2 MB, which a processor keeps at hand."""
+"""Races of a wide design whose part of the Hessian is worked out at once: some 2 MB, which stay in the cache."""
 
 SAMPLE_STEP = 4
 """One race in so many is enough for a rough Hessian of a wide design..."""
@@ -199,8 +200,9 @@ class ChoiceLikelihood:
         probabilities = [probability.astype(kind) for probability in self._probabilities_at(coefficients)]
         total = np.zeros((self.design.shape[1], self.design.shape[1]))
         for first, last in self._race_blocks():
-            rows = slice(self.races.race_starts[first], None if last == len(self.races) else self.races.race_starts[last])
-            starts = self.races.race_starts[first:last] - self.races.race_starts[first]
+            starts = self.races.race_starts[first:last]
+            rows = slice(starts[0], starts[-1] + self.races.field_size[last - 1])
+            starts = starts - starts[0]
             design: Any = self.design[rows].astype(kind, copy=False)
             total += design.T @ (design * expected[rows, None])
             for stage, probability in zip(self.stages, probabilities, strict=True):
@@ -214,7 +216,7 @@ class ChoiceLikelihood:
         if self.design.shape[1] <= WIDE:
             return [(0, len(self.races))]
         edges = [*range(0, len(self.races), BLOCK_RACES), len(self.races)]
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
     def rough_hessian(self, coefficients: FloatArray) -> FloatArray:
         """Hessian of `value` from every `SAMPLE_STEP`-th race when the design is wide: good enough to whiten with."""
@@ -505,7 +507,7 @@ def _varies_within_races(column: FloatArray, gap: BoolArray, races: Races) -> bo
     """Whether the runners of any race differ, missing values filled. The first races nearly always tell."""
     for count in (PROBE_RACES, len(races)):
         starts = races.race_starts[:count]
-        rows = slice(0, None if count >= len(races) else races.race_starts[count])
+        rows = slice(0, int(races.field_size[:count].sum()))
         part = Races(
             races.race_key[:count], races.race_date[:count], starts, races.field_size[:count], races.win_share[rows]
         )

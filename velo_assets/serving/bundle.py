@@ -43,13 +43,14 @@ from velo_assets.modelling.guards import (
     require_not_trained_on,
 )
 from velo_assets.modelling.intent import INTENT_SIGNALS, IntentModel, fit_intent, trainer_keys
-from velo_assets.modelling.offsets import OffsetModel, signal_frame
+from velo_assets.modelling.offsets import OFFSET_RACES, OffsetModel, signal_frame
 from velo_assets.modelling.races import (
     KEYS,
     BoolArray,
     FloatArray,
     Races,
     between,
+    latest_races,
     priced_frame,
     settled_frame,
 )
@@ -62,6 +63,12 @@ if TYPE_CHECKING:
 
 SHIPPABLE = ("blend", "experts", "fundamental")
 """Recipes that can give the fair probability where there is a price."""
+
+OUTCOMES = ("win_share", "decimal_odds", "market_probability")
+"""What weighing the parts needs of past races."""
+
+EMBARGO = timedelta(days=1)
+"""Before the cutoff; not used."""
 
 RECIPE = "recipe.json"
 OUTSIDE = "outside"
@@ -287,12 +294,13 @@ def build_bundle(
     *,
     families: Mapping[str, str],
     price_kind: str,
+    history: pl.DataFrame | None = None,
     out_of_sample: pl.DataFrame | None = None,
     shipped: str = "blend",
     regimes: Sequence[PriceRegime] = PRICE_REGIMES,
     fundamental: FundamentalSettings | None = None,
     expert: ExpertSettings | None = None,
-    embargo_days: int = 1,
+    embargo_days: int = EMBARGO.days,
 ) -> Bundle:
     """Train every part for serving from a cutoff on.
 
@@ -306,6 +314,7 @@ def build_bundle(
         cutoff: first day to be predicted.
         families: family by feature name.
         price_kind: kind of the frame's prices.
+        history: outcomes of all runners, see `warehouse.export.outcomes`, where the frame holds the latest years alone.
         out_of_sample: `runner_key`, `score` and `correction_<regime>` of earlier folds, see `out_of_sample_scores`.
         shipped: recipe that gives the fair probability where there is a price.
         regimes: bands that get an expert each.
@@ -320,18 +329,20 @@ def build_bundle(
     """
     if shipped not in SHIPPABLE:
         raise ValueError(f"there is no recipe {shipped!r} to ship; give one of {', '.join(SHIPPABLE)}")
-    train = between(frame, None, cutoff - timedelta(days=embargo_days))
-    settled = settled_frame(train.select(*KEYS, "win_share", "decimal_odds", "market_probability"))
+    end = cutoff - timedelta(days=embargo_days)
+    train = between(frame, None, end)
+    known = between(frame if history is None else history, None, end).select(*KEYS, *OUTCOMES)
     # What serves must be what was judged: the settings that the walk-forward takes for a history of this size.
-    base = replace(fundamental or settings_for(_races(settled)), embargo_days=embargo_days)
+    of_fundamental, of_experts = settings_of(known)
+    base = replace(fundamental or of_fundamental, embargo_days=embargo_days)
     sqpe = fit_fundamental(train, features, cutoff, base)
-    expert_settings = replace(expert or expert_settings_for(_races(priced_frame(settled))), embargo_days=embargo_days)
+    expert_settings = replace(expert or of_experts, embargo_days=embargo_days)
     experts = []
     for regime in regimes:
         fitted = _unless_unpriced(lambda band=regime: fit_expert(train, features, cutoff, band, expert_settings))
         if fitted is not None:
             experts.append(fitted)
-    past = _past_predictions(train, sqpe, experts, out_of_sample)
+    past = _past_predictions(known, sqpe, experts, out_of_sample)
     full = bool(experts) and len(experts) == len(regimes)
     bundle = Bundle(
         cutoff,
@@ -354,6 +365,30 @@ def build_bundle(
         {},
     )
     return replace(bundle, reference=_reference(bundle, past))
+
+
+def settings_of(known: pl.DataFrame) -> tuple[FundamentalSettings, ExpertSettings]:
+    """The settings that a history of this size is trained with.
+
+    Args:
+        known: keys and outcomes of the runners before the cutoff.
+    """
+    settled = settled_frame(known)
+    return settings_for(_races(settled)), expert_settings_for(_races(priced_frame(settled)))
+
+
+def first_day_needed(known: pl.DataFrame) -> date | None:
+    """First day whose features any part of a bundle reads; None: all, as of a history that is not large.
+
+    Args:
+        known: keys and outcomes of the runners before the cutoff.
+    """
+    latest = [settings.latest_races for settings in settings_of(known)]
+    priced = priced_frame(settled_frame(known))
+    if None in latest or priced.is_empty():
+        return None
+    day: date = latest_races(priced, max(OFFSET_RACES, *(count or 0 for count in latest)))["race_date"][0]
+    return day
 
 
 def out_of_sample_scores(
@@ -469,17 +504,16 @@ def _races(frame: pl.DataFrame) -> int:
 
 
 def _past_predictions(
-    train: pl.DataFrame, sqpe: FundamentalModel, experts: Sequence[ExpertModel], scores: pl.DataFrame | None
+    known: pl.DataFrame, sqpe: FundamentalModel, experts: Sequence[ExpertModel], scores: pl.DataFrame | None
 ) -> pl.DataFrame:
-    outcome = ("win_share", "decimal_odds", "market_probability")
     if scores is not None:
-        past = train.select(*KEYS, *outcome).join(scores, on="runner_key", how="inner", maintain_order="left")
+        past = known.join(scores, on="runner_key", how="inner", maintain_order="left")
         if past["race_key"].n_unique() >= MIN_BLEND_RACES:
             return past
     if sqpe.inner_predictions_ is None:
         raise TooFewRacesError("bundle: the fundamental model carries no inner predictions; fit it anew")
     past = sqpe.inner_predictions_.join(
-        train.select("runner_key", *outcome), on="runner_key", how="inner", maintain_order="left"
+        known.select("runner_key", *OUTCOMES), on="runner_key", how="inner", maintain_order="left"
     )
     for expert in experts:
         if expert.inner_predictions_ is not None:

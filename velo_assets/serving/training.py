@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import duckdb
 import polars as pl
 
-from velo_assets.serving.bundle import Bundle, build_bundle, out_of_sample_scores
+from velo_assets.modelling.races import KEYS, between
+from velo_assets.serving.bundle import EMBARGO, Bundle, build_bundle, first_day_needed, out_of_sample_scores
 from velo_assets.settings import PRICE_REGIMES
 from velo_assets.warehouse.build import table_exists
 from velo_assets.warehouse.connection import Warehouse
-from velo_assets.warehouse.export import OUTCOME_COLUMNS, feature_columns, matrix_features, training_frame
+from velo_assets.warehouse.export import OUTCOME_COLUMNS, feature_columns, matrix_features, outcomes, read_matrix
 from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import all_tables
 
@@ -61,13 +62,19 @@ def train_bundle(
         FileNotFoundError: nothing has been exported yet.
         TooFewRacesError: too few settled races before the cutoff.
     """
-    frame = training_frame(exports, warehouse, cutoff.year, price_kind)
+    history = outcomes(warehouse, cutoff.year, price_kind)
+    # Settings of the caller's own may reach further back than the usual ones.
+    usual = fundamental is None and expert is None
+    first_day = first_day_needed(between(history, None, cutoff - EMBARGO)) if usual else None
+    matrix = read_matrix(exports, cutoff.year, first_year=first_day.year if first_day else 0)
+    frame = history.join(matrix, on=list(KEYS), how="inner", maintain_order="left", validate="1:1")
     return build_bundle(
         frame,
         feature_columns(frame),
         cutoff,
         families=feature_families(),
         price_kind=price_kind,
+        history=history,
         out_of_sample=_walk_forward_scores(warehouse),
         shipped=shipped,
         fundamental=fundamental,
