@@ -1,8 +1,11 @@
-"""One small simulated world, built once through Dagster, for every test that needs a warehouse."""
+"""What several folders of tests need: a small simulated world built through Dagster, and a web server to be told."""
 
+import json
 import os
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import dagster as dg
@@ -29,6 +32,34 @@ class BuiltWorld:
     @property
     def warehouse(self) -> Warehouse:
         return Warehouse(self.root.warehouse)
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """A web server of this machine: its address, and the bodies it was sent. It refuses what goes to `/broken`."""
+
+    url: str
+    received: list[dict[str, object]] = field(default_factory=list)
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            hook.received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(500 if self.path.startswith("/broken") else 204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        hook = Webhook(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield hook
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -1,37 +1,14 @@
-import json
 import logging
 import socketserver
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from velo_assets.notify import MailChannel, Message, Notifier, WebhookChannel, notifier
+from velo_assets_tests.conftest import Webhook
 
 ALARM = Message("VELO: CUSUM alarm", "The recipe is worse than usual.\nRaces: 280", urgent=True)
-
-
-@pytest.fixture
-def webhook() -> Iterator[tuple[str, list[dict[str, object]]]]:
-    received: list[dict[str, object]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.append(json.loads(body))
-            self.send_response(500 if self.path.startswith("/broken") else 204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", received
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -74,8 +51,8 @@ def test_the_log_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "CUSUM alarm" in caplog.text
 
 
-def test_a_webhook_gets_json(webhook: tuple[str, list[dict[str, object]]]) -> None:
-    url, received = webhook
+def test_a_webhook_gets_json(webhook: Webhook) -> None:
+    url, received = webhook.url, webhook.received
     assert notifier(webhook_url=url).tell(ALARM) == []
     assert received == [{"title": ALARM.title, "text": f"{ALARM.title}\n{ALARM.text}", "urgent": True}]
 
@@ -96,10 +73,8 @@ def test_a_mail_is_sent_and_a_title_with_a_line_break_adds_no_header(mail_server
     assert "\nBcc:" not in mail
 
 
-def test_one_failing_channel_does_not_stop_the_others(
-    webhook: tuple[str, list[dict[str, object]]], caplog: pytest.LogCaptureFixture
-) -> None:
-    url, received = webhook
+def test_one_failing_channel_does_not_stop_the_others(webhook: Webhook, caplog: pytest.LogCaptureFixture) -> None:
+    url, received = webhook.url, webhook.received
     secret = WebhookChannel(f"{url}/broken?token=hush")
     closed = WebhookChannel("http://127.0.0.1:9/?token=hush")
     with caplog.at_level(logging.ERROR, logger="velo.notify"):

@@ -290,13 +290,12 @@ def weekly_report(
     from velo_assets.simulation.marker import data_kind
     from velo_assets.warehouse.query import row_of
 
-    with warehouse.get_connection() as connection:
-        inputs = inputs_of(connection, context, None)
     root = data_root.root()
     with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
         (last_day,) = row_of(connection, "select max(race_date) from core.results")
-        # A root whose results end long ago is told about its own last week, not about an empty one.
         history = drift_history(connection)
+        # A root whose results end long ago is told about its own last week, not about an empty one.
         day = min(datetime.now(UTC).date(), last_day + timedelta(days=7))
         report = write_weekly_report(
             connection,

@@ -1,9 +1,6 @@
 """Telling someone: failed runs and alarms, in Dagster's own contexts, over a real line to this machine."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
 import pytest
@@ -12,6 +9,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from velo_assets.automation.alarms import DECISION, RECIPE, WEEKLY, NobodyWasToldError, tell_alarms, tell_failures
 from velo_assets.definitions import defs
 from velo_assets.resources.notifier import NotifierResource
+from velo_assets_tests.conftest import Webhook
 
 VARIABLES = (
     "VELO_NOTIFY_LOG", "VELO_SMTP_HOST", "VELO_SMTP_PORT", "VELO_SMTP_USER", "VELO_SMTP_PASSWORD",
@@ -32,26 +30,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, object]]]:
-    """What arrives at a web server of this machine, whose address is in the environment as in production."""
-    received: list[dict[str, object]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        monkeypatch.setenv("VELO_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/hush")
-        yield received
-        server.shutdown()
-        thread.join()
+def told(webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """What arrives at a web server whose address is in the environment, as in production."""
+    monkeypatch.setenv("VELO_WEBHOOK_URL", f"{webhook.url}/hush")
+    return webhook.received
 
 
 def look(
@@ -80,40 +62,40 @@ def decide(instance: dg.DagsterInstance, *causes: str, retrain: bool = False) ->
 
 
 def test_a_standing_alarm_is_told_once_and_its_end_too(
-    instance: dg.DagsterInstance, webhook: list[dict[str, object]]
+    instance: dg.DagsterInstance, told: list[dict[str, object]]
 ) -> None:
     cursor = look(instance).cursor
     decide(instance)
     cursor = look(instance, cursor).cursor
-    assert webhook == []
+    assert told == []
     for _ in range(2):
         decide(instance, "CUSUM of the recipe", retrain=True)
         cursor = look(instance, cursor).cursor
-    assert [message["title"] for message in webhook] == ["VELO: alarm, CUSUM of the recipe"]
-    assert webhook[0]["urgent"] is True
-    assert "A challenger is to be trained." in str(webhook[0]["text"])
+    assert [message["title"] for message in told] == ["VELO: alarm, CUSUM of the recipe"]
+    assert told[0]["urgent"] is True
+    assert "A challenger is to be trained." in str(told[0]["text"])
     decide(instance, "CUSUM of the recipe", "drift")
     cursor = look(instance, cursor).cursor
     decide(instance)
     look(instance, cursor)
-    assert [message["title"] for message in webhook[1:]] == [
+    assert [message["title"] for message in told[1:]] == [
         "VELO: alarm, drift",
         "VELO: quiet again, CUSUM of the recipe, drift",
     ]
 
 
 def test_a_judged_challenger_and_the_week_are_told_but_not_what_was_there_before(
-    instance: dg.DagsterInstance, webhook: list[dict[str, object]]
+    instance: dg.DagsterInstance, told: list[dict[str, object]]
 ) -> None:
     report(instance, RECIPE, trained=True, version=1, promoted=False, gate="no gain")
     cursor = look(instance).cursor
-    assert webhook == []
+    assert told == []
     report(instance, RECIPE, trained=False, versions=1)
     report(instance, WEEKLY, headline="40 of 40 races predicted.", page=dg.MetadataValue.path("weekly.html"))
     cursor = look(instance, cursor).cursor
     report(instance, RECIPE, trained=True, version=2, promoted=True, gate="lower bound above 0")
     look(instance, cursor)
-    assert [message["title"] for message in webhook] == [
+    assert [message["title"] for message in told] == [
         "VELO: the week",
         "VELO: version 2 promoted, it is champion now",
     ]
@@ -134,7 +116,7 @@ def test_when_nobody_could_be_told_the_tick_fails_and_the_alarm_waits(instance: 
 
 
 def test_a_failed_run_is_told_with_its_step_and_error(
-    instance: dg.DagsterInstance, webhook: list[dict[str, object]]
+    instance: dg.DagsterInstance, told: list[dict[str, object]]
 ) -> None:
     @dg.op
     def landing() -> None:
@@ -154,7 +136,7 @@ def test_a_failed_run_is_told_with_its_step_and_error(
         resources={"notifier": NotifierResource()},
     ).for_run_failure()
     tell_failures(context)
-    (message,) = webhook
+    (message,) = told
     assert message["title"] == "VELO: run nightly failed"
     assert "landing: ValueError: the file is cut short" in str(message["text"])
     assert run.run_id in str(message["text"])

@@ -31,6 +31,16 @@ RACE_NUMBER,SELECTION_ID,RUNNER_NAME,RATED_PRICE,WIN_BSP,WIN_RESULT,PLACE_BSP,PL
 """
 
 
+def landed_with_core(root: DataRoot, first: int, last: int) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("create schema core")
+    register(connection)
+    land(root, connection, today=date(2026, 1, 1))
+    for table in ("core/races", "core/entries", "core/results", "core/prices"):
+        build_table(connection, table, date(first, 1, 1), date(last, 12, 31))
+    return connection
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
     return DataRoot(tmp_path_factory.mktemp("root"))
@@ -47,12 +57,7 @@ def warehouse(root: DataRoot) -> Iterator[duckdb.DuckDBPyConnection]:
         row(date="2016-05-03", age="9"),
     ]
     (root.raceform / "a <i>.csv").write_text(csv_text(rows), encoding="utf-8")
-    connection = duckdb.connect()
-    connection.execute("create schema core")
-    register(connection)
-    land(root, connection, today=date(2026, 1, 1))
-    for table in ("core/races", "core/entries", "core/results", "core/prices"):
-        build_table(connection, table, date(2015, 1, 1), date(2016, 12, 31))
+    connection = landed_with_core(root, 2015, 2016)
     yield connection
     connection.close()
 
@@ -113,12 +118,7 @@ def test_page_is_escaped_self_contained_and_counted(
 
 def test_page_of_an_empty_warehouse(tmp_path: Path) -> None:
     root = DataRoot(tmp_path)
-    connection = duckdb.connect()
-    connection.execute("create schema core")
-    register(connection)
-    land(root, connection)
-    for table in ("core/races", "core/entries", "core/results", "core/prices"):
-        build_table(connection, table, date(2015, 1, 1), date(2015, 12, 31))
+    connection = landed_with_core(root, 2015, 2015)
     numbers = write_quality_page(connection, root, tmp_path / "quality.html")
     connection.close()
     assert numbers["rows"] == 0
@@ -134,12 +134,7 @@ def test_the_page_knows_exchange_prices_that_found_no_runner_and_the_reasons_of_
     ):
         folder.mkdir()
         (folder / ("a.json" if folder == root.racecards else "a.csv")).write_text(text, encoding="utf-8")
-    connection = duckdb.connect()
-    connection.execute("create schema core")
-    register(connection)
-    land(root, connection, today=date(2026, 1, 1))
-    for table in ("core/races", "core/entries", "core/results", "core/prices"):
-        build_table(connection, table, date(2025, 1, 1), date(2025, 12, 31))
+    connection = landed_with_core(root, 2025, 2025)
     write_quality_page(connection, root, tmp_path / "quality.html")
     connection.close()
     page = (tmp_path / "quality.html").read_text(encoding="utf-8")
