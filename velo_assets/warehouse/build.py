@@ -36,6 +36,10 @@ SPAN_YEARS = 3
 """Years of a table that is written in spans: the joins of ten years outgrow the processor's cache, those of one leave a
 core idle."""
 
+SPAN_ROWS = 500_000
+"""Where nothing it reads has more rows, a table is written at once: planning the spans would cost more than they save.
+"""
+
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
@@ -82,13 +86,15 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
         else:
             # Straight into the table: staging the rows first would write and read the widest tables twice.
             source = f"({table.select})"
+            in_spans = table.is_written_in_spans and _most_rows(connection, table.dependencies) > SPAN_ROWS
             windows = [
-                _parameters(table, first, last)
-                for first, last in (_spans(start, end) if table.is_written_in_spans else [(start, end)])
+                _parameters(table, first, last) for first, last in (_spans(start, end) if in_spans else [(start, end)])
             ]
         described = connection.execute(f"describe select * from {source}", windows[0]).fetchall()
         columns = {str(column): _stored(table, str(kind)) for column, kind, *_ in described}
-        built = _swap_window(connection, name, columns, source, start, end, table.columns, windows)
+        built = _swap_window(
+            connection, name, columns, source, start, end, table.columns, windows, sort=not table.is_written_as_it_comes
+        )
         connection.execute("drop table if exists window_rows")
         connection.execute(f"comment on table {table.relation} is {_literal(table.header['description'])}")
     return built
@@ -226,6 +232,8 @@ def _swap_window(
     end: date,
     described: tuple[Column, ...],
     parameters: Iterable[Mapping[str, object]] = ({},),
+    *,
+    sort: bool = True,
 ) -> Built:
     schema, table = _split(name)
     catalogued = _catalogued(connection, name)
@@ -234,8 +242,8 @@ def _swap_window(
     present = {column: kind for column, kind, _ in catalogued}
     evolved = _evolve(connection, name, present, columns)
     # Ordered by date so that row groups prune for every later window.
-    order = ", ".join(key for key in ("race_date", "race_key") if key in columns)
-    insert = f"insert into {schema}.{table} by name select * from {source} order by {order}"
+    order = ", ".join(key for key in ("race_date", "race_key") if key in columns and sort)
+    insert = f"insert into {schema}.{table} by name select * from {source} {f'order by {order}' if order else ''}"
     rows = sum(int(row_of(connection, insert, dict(each))[0]) for each in parameters)
     if evolved:
         _comment_columns(connection, name, described)
@@ -246,6 +254,16 @@ def _swap_window(
 
 def _parameters(table: SqlTable, start: date, end: date) -> dict[str, date]:
     return {key: day for key, day in {"start": start, "end": end}.items() if f"${key}" in table.text}
+
+
+def _most_rows(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> int:
+    """Rows of the largest of the tables, as the catalog has them."""
+    sizes = connection.execute(
+        "select schema_name || '/' || table_name, estimated_size from duckdb_tables() "
+        "where database_name = current_database()"
+    ).fetchall()
+    wanted = set(names)
+    return max((int(rows) for name, rows in sizes if name in wanted), default=0)
 
 
 def _stored(table: SqlTable, kind: str) -> str:

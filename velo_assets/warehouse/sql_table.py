@@ -46,7 +46,8 @@ class SqlTable:
         name: `schema/table`, the asset key and the path of the file below velo_assets/sql.
         path: the file.
         text: its SQL.
-        header: grain, point in time, look-back, description; `written: in spans of years` where a table is.
+        header: grain, point in time, look-back, description; `written: in spans of years` or `as they come` where a
+            table is.
         columns: output columns in order.
     """
 
@@ -85,6 +86,11 @@ class SqlTable:
     def is_written_in_spans(self) -> bool:
         """Whether a long window is written a few years at a time: for tables that look back no further than it."""
         return self.header.get("written", "").startswith("in spans of years")
+
+    @property
+    def is_written_as_it_comes(self) -> bool:
+        """Whether its rows come by date without being sorted: those of a probe of dated entries do."""
+        return "as they come" in self.header.get("written", "")
 
     @property
     def code_version(self) -> str:

@@ -1,7 +1,7 @@
 -- grain: one row per runner
 -- point in time: the union of the feature families, each of which ends strictly before the race day; no price of the race itself
 -- look-back: that of the families
--- written: in spans of years; their joins fit the processor's cache, those of all years do not
+-- written: in spans of years, whose joins fit the processor's cache; as they come, which is in the order of core.entries: sorting rows this wide is a fifth of the work
 -- description: The matrix: every feature of every family for one runner, assembled by 1:1 joins on the runner key.
 with entries as (
     select race_date, race_key, runner_key
