@@ -14,7 +14,7 @@ from velo_assets.assets.dress import Lineage, asset_key, rows_by_year, table_met
 from velo_assets.partitions import YEARLY, Window, window_of
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.settings import DataRoot
-from velo_assets.warehouse.build import build_table
+from velo_assets.warehouse.build import refresh_table
 from velo_assets.warehouse.sql_table import SqlTable, all_tables
 
 OWNERS = {"core": ["team:ingestion"], "features": ["team:features"], "backtest": ["team:trading"]}
@@ -57,10 +57,12 @@ def _sql_asset(table: SqlTable, code_version: str, after_build: AfterBuild | Non
         window = window_of(context)
         with warehouse.get_connection() as connection:
             inputs = inputs_of(connection, context, window)
-            built = build_table(connection, table.name, window.start, window.end)
+            built = refresh_table(connection, table.name, window.start, window.end)
             extra = after_build(connection, data_root.root(), window) if after_build else {}
             record(connection, context, inputs, built.rows)
             by_year = rows_by_year(connection, table.name)
+            if built.since:
+                extra |= {"built_since": dg.MetadataValue.text(str(built.since))}
         return dg.MaterializeResult(
             metadata=table_metadata(built, table.columns, _lineage(context, table), rows_by_year=by_year, **extra)
         )

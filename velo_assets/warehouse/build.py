@@ -9,13 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from velo_assets.racing.macros import register
+from velo_assets.warehouse.changes import (
+    Days,
+    days_of,
+    first_day_to_build,
+    first_difference,
+    is_dated_by_declarations,
+    record_change,
+    record_refresh,
+)
 from velo_assets.warehouse.query import row_of
 from velo_assets.warehouse.sql_table import Column, SqlTable, load_table
 
@@ -51,11 +60,35 @@ class Built:
         name: `schema/table`.
         rows: rows in the window.
         columns: (column, DuckDB type) of the table.
+        since: first day that was built, where that is not the first of the window.
     """
 
     name: str
     rows: int
     columns: tuple[tuple[str, str], ...]
+    since: date | None = None
+
+
+def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> Built:
+    """As `build_table`, from the first day on that can differ from what the table holds.
+
+    Args:
+        connection: an open warehouse.
+        name: `schema/table`.
+        start: first race date of the window.
+        end: last race date of the window.
+
+    Returns:
+        Rows of the whole window, the columns of the table, and since when it was built.
+    """
+    table = load_table(name)
+    since = first_day_to_build(connection, table, start, end)
+    built = build_table(connection, name, since, end)
+    record_refresh(connection, table, start, end)
+    if since == start:
+        return built
+    (rows,) = row_of(connection, f"select count(*) from {table.relation} where race_date between ? and ?", [start, end])
+    return replace(built, rows=int(rows), since=since)
 
 
 def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> Built:
@@ -91,11 +124,16 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
                 _parameters(table, first, last) for first, last in (_spans(start, end) if in_spans else [(start, end)])
             ]
         described = connection.execute(f"describe select * from {source}", windows[0]).fetchall()
+        before = _watched_days(connection, table, start, end)
         columns = {str(column): _stored(table, str(kind)) for column, kind, *_ in described}
         built = _swap_window(
             connection, name, columns, source, start, end, table.columns, windows, sort=not table.is_written_as_it_comes
         )
         connection.execute("drop table if exists window_rows")
+        after = _watched_days(connection, table, start, end)
+        same_columns = before and after and before[0] == after[0]
+        first_day = first_difference(before[1], after[1]) if before and after and same_columns else start
+        record_change(connection, name, start, end, first_day)
         connection.execute(f"comment on table {table.relation} is {_literal(table.header['description'])}")
     return built
 
@@ -254,6 +292,19 @@ def _swap_window(
 
 def _parameters(table: SqlTable, start: date, end: date) -> dict[str, date]:
     return {key: day for key, day in {"start": start, "end": end}.items() if f"${key}" in table.text}
+
+
+def _watched_days(
+    connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date
+) -> tuple[tuple[tuple[str, str], ...], Days] | None:
+    """Columns and days of a table that others are made of, within one year; None where nobody will ask.
+
+    What is made of such a table is built from the first day on that differs, and features follow what they are made of.
+    """
+    if start.year != end.year or is_dated_by_declarations(table) or not table_exists(connection, table.name):
+        return None
+    columns = describe(connection, table.name)
+    return columns, days_of(connection, table.relation, (column for column, _ in columns), start, end)
 
 
 def _most_rows(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> int:

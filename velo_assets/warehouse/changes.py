@@ -1,0 +1,140 @@
+"""Remembers from which day on a table differs from what it was, so that a night rebuilds no day that cannot differ.
+
+A feature of a race day is made of that day's declarations and of earlier days; the leak proofs hold every table to
+that. So what changed on a day changes features from that day on, and none before it.
+
+Belongs here: the records, and what follows from them. Does not belong here: replacing rows (build.py), what is out of
+date (builds.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+
+import duckdb
+
+from velo_assets.warehouse.builds import ensure_builds
+from velo_assets.warehouse.query import row_of
+from velo_assets.warehouse.sql_table import SqlTable
+
+FEATURES = "features"
+
+Days = Mapping[date, tuple[int, int]]
+"""Race day to its number of rows and the sum of their hashes."""
+
+
+def is_dated_by_declarations(table: SqlTable) -> bool:
+    """Whether a day's rows are made of nothing later than that day's declarations: every feature of a runner is."""
+    return table.schema == FEATURES and table.is_by_runner
+
+
+def days_of(
+    connection: duckdb.DuckDBPyConnection, relation: str, columns: Iterable[str], start: date, end: date
+) -> dict[date, tuple[int, int]]:
+    """What each day from `start` to `end` holds, in two numbers.
+
+    Args:
+        connection: an open warehouse.
+        relation: `schema.table`.
+        columns: the columns that count.
+        start: first race date.
+        end: last race date.
+    """
+    listed = ", ".join(f'"{column}"' for column in columns)
+    rows = connection.execute(
+        f"select race_date, count(*), sum(cast(hash({listed}) as hugeint)) from {relation} "
+        "where race_date between ? and ? group by race_date",
+        [start, end],
+    ).fetchall()
+    return {day: (int(count), int(total)) for day, count, total in rows}
+
+
+def first_difference(before: Days, after: Days) -> date | None:
+    """The first day on which two accounts of a table differ, None when they agree."""
+    return min((day for day in before.keys() | after.keys() if before.get(day) != after.get(day)), default=None)
+
+
+def record_change(
+    connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date, first_day: date | None
+) -> None:
+    """Write down that a window of a table was replaced, in the transaction that replaces it.
+
+    Args:
+        connection: an open warehouse.
+        name: the table.
+        start: first race date of the window.
+        end: last race date of the window.
+        first_day: first day whose rows differ from what they were, None when none does.
+    """
+    _ensure_records(connection)
+    number = _last_number(connection) + 1
+    for year in range(start.year, end.year + 1):
+        day = max(first_day, date(year, 1, 1)) if first_day else None
+        # Who has not seen an older change from a later day on will see this one from an earlier.
+        connection.execute(
+            "delete from meta.changes where name = ? and year = ? and (first_day is null or first_day >= ?)",
+            [name, year, day or date.max],
+        )
+        connection.execute("insert into meta.changes values (?, ?, ?, ?)", [name, year, number, day])
+
+
+def record_refresh(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> None:
+    """Write down that a table has taken in every change there is, in all years of a window."""
+    _ensure_records(connection)
+    number = _last_number(connection)
+    for year in range(start.year, end.year + 1):
+        connection.execute(
+            "insert or replace into meta.refreshes values (?, ?, ?, ?)", [table.name, year, number, table.code_version]
+        )
+
+
+def first_day_to_build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> date:
+    """The first day of a window that can differ from what its table holds.
+
+    Args:
+        connection: an open warehouse.
+        table: the table.
+        start: first race date of the window.
+        end: last race date of the window.
+
+    Returns:
+        `start` unless all of these hold: the window lies within one year, the table is of features of runners, its year
+        was refreshed by the same SQL and not struck from the records, and what has changed since in the tables it
+        reads, of the year and of those before it, is known and begins later. Where nothing has changed the answer is
+        `start` too: who builds a table that is up to date wants it built.
+    """
+    if start.year != end.year or not is_dated_by_declarations(table):
+        return start
+    _ensure_records(connection)
+    ensure_builds(connection)
+    seen = connection.execute(
+        "select number from meta.refreshes where name = $name and year = $year and code_version = $code_version "
+        "and (name, year) in (select name, year from meta.builds)",
+        {"name": table.name, "year": start.year, "code_version": table.code_version},
+    ).fetchall()
+    if not seen:
+        return start
+    changed = connection.execute(
+        "select name, min(first_day) filter (where number > $number and year <= $year) from meta.changes "
+        "where list_contains($names, name) group by name",
+        {"names": list(table.dependencies), "number": seen[0][0], "year": start.year},
+    ).fetchall()
+    if {name for name, _ in changed} != set(table.dependencies):
+        return start
+    return max(start, min((day for _, day in changed if day), default=start))
+
+
+def _last_number(connection: duckdb.DuckDBPyConnection) -> int:
+    return int(row_of(connection, "select coalesce(max(number), 0) from meta.changes")[0])
+
+
+def _ensure_records(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("create schema if not exists meta")
+    connection.execute(
+        "create table if not exists meta.changes (name varchar, year integer, number bigint, first_day date)"
+    )
+    connection.execute(
+        "create table if not exists meta.refreshes ("
+        "name varchar, year integer, number bigint, code_version varchar, primary key (name, year))"
+    )

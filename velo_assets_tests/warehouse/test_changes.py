@@ -1,0 +1,148 @@
+"""A year is rebuilt from the first day on that can differ, and holds then what a whole rebuild would give it."""
+
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from benchmarks.measure import differing
+from benchmarks.pipeline import build_order, late_file
+from velo_assets.ingestion.landing import land
+from velo_assets.settings import DataRoot
+from velo_assets.simulation.world import simulate
+from velo_assets.warehouse.build import build_table, refresh_table
+from velo_assets.warehouse.builds import forget_build, record_build
+from velo_assets.warehouse.changes import first_day_to_build, first_difference, record_change
+from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.sql_table import load_table
+
+YEARS = (2021, 2022)
+NEW_YEAR, NEW_YEARS_EVE = date(2022, 1, 1), date(2022, 12, 31)
+LONG_AGO = date(2021, 6, 1)
+SHAPE = "features/race_shape"
+CORE, FEATURES = build_order("core"), build_order("features")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    """Two small seasons, all but landed."""
+    simulate(first_year=YEARS[0], last_year=YEARS[-1], races_per_year=60, seed=4, edge=0.5, out=tmp_path)
+    return DataRoot(tmp_path)
+
+
+@pytest.fixture
+def connection(root: DataRoot) -> Iterator[duckdb.DuckDBPyConnection]:
+    with Warehouse(root.warehouse).connect() as connection:
+        land(root, connection)
+        refresh(connection, CORE, YEARS[0])
+        yield connection
+
+
+def refresh(
+    connection: duckdb.DuckDBPyConnection, names: Iterable[str], first_year: int = YEARS[-1]
+) -> dict[str, date | None]:
+    """Refresh tables as their assets do; since when each was built."""
+    since = {}
+    for name in names:
+        since[name] = refresh_table(connection, name, date(first_year, 1, 1), NEW_YEARS_EVE).since
+        record_build(connection, name, dict.fromkeys(range(first_year, YEARS[-1] + 1), "as of now"), 0)
+    return since
+
+
+def test_a_late_day_rebuilds_its_year_from_that_day_on_and_leaves_what_a_whole_rebuild_would(
+    root: DataRoot, tmp_path: Path
+) -> None:
+    with Warehouse(root.warehouse).connect() as connection:
+        land(root, connection)
+        refresh(connection, CORE, YEARS[0])
+        refresh(connection, FEATURES, YEARS[0])
+        late = late_file(root, "Amended")
+        day = date.fromisoformat(pl.read_csv(late)["date"].min())
+        land(root, connection)
+        refresh(connection, CORE)
+        since = refresh(connection, FEATURES)
+    assert day > NEW_YEAR
+    assert since == {name: day if load_table(name).is_by_runner else None for name in FEATURES}
+
+    whole = Warehouse(root.warehouse).snapshot(tmp_path / "whole.duckdb")
+    with Warehouse(whole).connect() as connection:
+        for name in FEATURES:
+            build_table(connection, name, date(YEARS[0], 1, 1), NEW_YEARS_EVE)
+    assert differing(root.warehouse, whole) == {}
+
+
+def test_what_has_not_changed_is_rebuilt_whole_when_asked_for(connection: duckdb.DuckDBPyConnection) -> None:
+    whole = dict.fromkeys(FEATURES)
+    assert refresh(connection, FEATURES, YEARS[0]) == whole
+    assert refresh(connection, FEATURES) == whole
+
+
+@pytest.mark.parametrize(
+    ("changed", "first"),
+    [
+        ([(2022, date(2022, 9, 3))], date(2022, 9, 3)),
+        ([(2022, date(2022, 9, 3)), (2022, date(2022, 5, 1))], date(2022, 5, 1)),
+        ([(2022, date(2022, 5, 1)), (2022, date(2022, 9, 3))], date(2022, 5, 1)),
+        ([(2022, date(2022, 9, 3)), (2022, None)], date(2022, 9, 3)),
+        ([(2022, date(2022, 9, 3)), (2021, LONG_AGO)], NEW_YEAR),
+        ([(2022, None)], NEW_YEAR),
+        ([(2023, date(2023, 2, 1))], NEW_YEAR),
+    ],
+)
+def test_every_change_not_yet_taken_in_counts(
+    connection: duckdb.DuckDBPyConnection, changed: list[tuple[int, date | None]], first: date
+) -> None:
+    refresh(connection, [SHAPE], YEARS[0])
+    for year, day in changed:
+        record_change(connection, "core/races", date(year, 1, 1), date(year, 12, 31), day)
+    assert first_day_to_build(connection, load_table(SHAPE), NEW_YEAR, NEW_YEARS_EVE) == first
+
+
+def test_a_year_is_built_whole_where_its_story_is_not_known(connection: duckdb.DuckDBPyConnection) -> None:
+    def first() -> date:
+        return first_day_to_build(connection, load_table(SHAPE), NEW_YEAR, NEW_YEARS_EVE)
+
+    autumn = date(2022, 9, 3)
+    refresh(connection, [SHAPE], YEARS[0])
+    record_change(connection, "core/entries", NEW_YEAR, NEW_YEARS_EVE, autumn)
+    assert first() == autumn
+    # A day built on its own takes in no change of other days.
+    build_table(connection, SHAPE, NEW_YEARS_EVE, NEW_YEARS_EVE)
+    assert first() == autumn
+    # Two years at once: the later one may lean on all of the earlier.
+    assert first_day_to_build(connection, load_table(SHAPE), LONG_AGO, NEW_YEARS_EVE) == LONG_AGO
+    # Strengths of shrinkage are dated by the year, not by declarations.
+    assert first_day_to_build(connection, load_table("features/shrinkage"), NEW_YEAR, NEW_YEARS_EVE) == NEW_YEAR
+
+    forget_build(connection, SHAPE)
+    assert first() == NEW_YEAR
+    record_build(connection, SHAPE, {2022: "as of now"}, 0)
+    assert first() == autumn
+    connection.execute("update meta.refreshes set code_version = 'other SQL' where name = ?", [SHAPE])
+    assert first() == NEW_YEAR
+    refresh_table(connection, SHAPE, NEW_YEAR, NEW_YEARS_EVE)
+    record_change(connection, "core/entries", NEW_YEAR, NEW_YEARS_EVE, autumn)
+    assert first() == autumn
+    connection.execute("delete from meta.changes where name = 'core/races'")
+    assert first() == NEW_YEAR
+
+
+def test_a_table_built_again_from_the_same_rows_has_not_changed(connection: duckdb.DuckDBPyConnection) -> None:
+    refresh(connection, [SHAPE], YEARS[0])
+    refresh(connection, CORE)
+    days = connection.execute(
+        "select first_day from meta.changes where name = 'core/entries' and year = 2022 order by number"
+    ).fetchall()
+    assert days == [(NEW_YEAR,), (None,)]
+
+
+def test_the_first_difference_is_of_rows_changed_added_or_gone() -> None:
+    days = {NEW_YEAR + timedelta(days=n): (3, 30 + n) for n in range(4)}
+    assert first_difference(days, dict(days)) is None
+    assert first_difference(days, days | {date(2022, 1, 3): (3, 99)}) == date(2022, 1, 3)
+    assert first_difference(days, days | {date(2022, 2, 1): (3, 30)}) == date(2022, 2, 1)
+    assert first_difference(days, {day: held for day, held in days.items() if day > NEW_YEAR}) == NEW_YEAR
+    assert first_difference({}, {}) is None
