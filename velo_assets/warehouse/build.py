@@ -83,8 +83,14 @@ def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date,
     """
     table = load_table(name)
     since = first_day_to_build(connection, table, start, end)
-    built = build_table(connection, name, since, end)
-    record_refresh(connection, table, start, end)
+    with transaction(connection):
+        before = _watched_days(connection, table, since, end)
+        built = _build(connection, table, since, end)
+        after = _watched_days(connection, table, since, end)
+        same_columns = before and after and before[0] == after[0]
+        first_day = first_difference(before[1], after[1]) if before and after and same_columns else since
+        record_change(connection, name, since, end, first_day)
+        record_refresh(connection, table, start, end)
     if since == start:
         return built
     (rows,) = row_of(connection, f"select count(*) from {table.relation} where race_date between ? and ?", [start, end])
@@ -93,6 +99,8 @@ def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date,
 
 def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> Built:
     """Run the SQL file of `name` and replace the window `start` to `end` (both inclusive) of its table.
+
+    Nothing is written down of it: for warehouses that nobody refreshes (`refresh_table`) afterwards.
 
     Args:
         connection: an open warehouse.
@@ -106,36 +114,8 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
     Raises:
         duckdb.Error: the SQL failed; the table is as it was before.
     """
-    table = load_table(name)
-    if table.schema == TEXT_READING_LAYER:
-        register(connection)
     with transaction(connection):
-        if (end - start).days < SHORT_WINDOW_DAYS:
-            connection.execute(
-                f"create or replace temp table window_rows as {table.select}", _parameters(table, start, end)
-            )
-            source = "window_rows"
-            windows: list[Mapping[str, object]] = [{}]
-        else:
-            # Straight into the table: staging the rows first would write and read the widest tables twice.
-            source = f"({table.select})"
-            in_spans = table.is_written_in_spans and _most_rows(connection, table.dependencies) > SPAN_ROWS
-            windows = [
-                _parameters(table, first, last) for first, last in (_spans(start, end) if in_spans else [(start, end)])
-            ]
-        described = connection.execute(f"describe select * from {source}", windows[0]).fetchall()
-        before = _watched_days(connection, table, start, end)
-        columns = {str(column): _stored(table, str(kind)) for column, kind, *_ in described}
-        built = _swap_window(
-            connection, name, columns, source, start, end, table.columns, windows, sort=not table.is_written_as_it_comes
-        )
-        connection.execute("drop table if exists window_rows")
-        after = _watched_days(connection, table, start, end)
-        same_columns = before and after and before[0] == after[0]
-        first_day = first_difference(before[1], after[1]) if before and after and same_columns else start
-        record_change(connection, name, start, end, first_day)
-        connection.execute(f"comment on table {table.relation} is {_literal(table.header['description'])}")
-    return built
+        return _build(connection, load_table(name), start, end)
 
 
 def replace_window(
@@ -292,6 +272,40 @@ def _swap_window(
 
 def _parameters(table: SqlTable, start: date, end: date) -> dict[str, date]:
     return {key: day for key, day in {"start": start, "end": end}.items() if f"${key}" in table.text}
+
+
+def _build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> Built:
+    if table.schema == TEXT_READING_LAYER:
+        register(connection)
+    if (end - start).days < SHORT_WINDOW_DAYS:
+        connection.execute(
+            f"create or replace temp table window_rows as {table.select}", _parameters(table, start, end)
+        )
+        source = "window_rows"
+        windows: list[Mapping[str, object]] = [{}]
+    else:
+        # Straight into the table: staging the rows first would write and read the widest tables twice.
+        source = f"({table.select})"
+        in_spans = table.is_written_in_spans and _most_rows(connection, table.dependencies) > SPAN_ROWS
+        windows = [
+            _parameters(table, first, last) for first, last in (_spans(start, end) if in_spans else [(start, end)])
+        ]
+    described = connection.execute(f"describe select * from {source}", windows[0]).fetchall()
+    columns = {str(column): _stored(table, str(kind)) for column, kind, *_ in described}
+    built = _swap_window(
+        connection,
+        table.name,
+        columns,
+        source,
+        start,
+        end,
+        table.columns,
+        windows,
+        sort=not table.is_written_as_it_comes,
+    )
+    connection.execute("drop table if exists window_rows")
+    connection.execute(f"comment on table {table.relation} is {_literal(table.header['description'])}")
+    return built
 
 
 def _watched_days(

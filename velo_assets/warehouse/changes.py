@@ -15,7 +15,6 @@ from datetime import date
 import duckdb
 
 from velo_assets.warehouse.builds import ensure_builds
-from velo_assets.warehouse.query import row_of
 from velo_assets.warehouse.sql_table import SqlTable
 
 FEATURES = "features"
@@ -68,25 +67,30 @@ def record_change(
         first_day: first day whose rows differ from what they were, None when none does.
     """
     _ensure_records(connection)
-    number = _last_number(connection) + 1
-    for year in range(start.year, end.year + 1):
-        day = max(first_day, date(year, 1, 1)) if first_day else None
-        # Who has not seen an older change from a later day on will see this one from an earlier.
-        connection.execute(
-            "delete from meta.changes where name = ? and year = ? and (first_day is null or first_day >= ?)",
-            [name, year, day or date.max],
-        )
-        connection.execute("insert into meta.changes values (?, ?, ?, ?)", [name, year, number, day])
+    window = {"name": name, "first": start.year, "last": end.year, "day": first_day}
+    # Who has not seen an older change from a later day on will see this one from an earlier.
+    connection.execute(
+        "delete from meta.changes where name = $name and year between $first and $last "
+        "and (first_day is null or ($day is not null and first_day >= greatest($day, make_date(year, 1, 1))))",
+        window,
+    )
+    connection.execute(
+        "insert into meta.changes select $name, year, (select coalesce(max(number), 0) + 1 from meta.changes), "
+        "case when $day is not null then greatest($day, make_date(year, 1, 1)) end "
+        "from generate_series($first, $last) years(year)",
+        window,
+    )
 
 
 def record_refresh(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> None:
     """Write down that a table has taken in every change there is, in all years of a window."""
     _ensure_records(connection)
-    number = _last_number(connection)
-    for year in range(start.year, end.year + 1):
-        connection.execute(
-            "insert or replace into meta.refreshes values (?, ?, ?, ?)", [table.name, year, number, table.code_version]
-        )
+    connection.execute(
+        "insert or replace into meta.refreshes "
+        "select $name, year, (select coalesce(max(number), 0) from meta.changes), $code_version "
+        "from generate_series($first, $last) years(year)",
+        {"name": table.name, "first": start.year, "last": end.year, "code_version": table.code_version},
+    )
 
 
 def first_day_to_build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> date:
@@ -123,10 +127,6 @@ def first_day_to_build(connection: duckdb.DuckDBPyConnection, table: SqlTable, s
     if {name for name, _ in changed} != set(table.dependencies):
         return start
     return max(start, min((day for _, day in changed if day), default=start))
-
-
-def _last_number(connection: duckdb.DuckDBPyConnection) -> int:
-    return int(row_of(connection, "select coalesce(max(number), 0) from meta.changes")[0])
 
 
 def _ensure_records(connection: duckdb.DuckDBPyConnection) -> None:

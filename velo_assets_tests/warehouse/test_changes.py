@@ -109,9 +109,6 @@ def test_a_year_is_built_whole_where_its_story_is_not_known(connection: duckdb.D
     refresh(connection, [SHAPE], YEARS[0])
     record_change(connection, "core/entries", NEW_YEAR, NEW_YEARS_EVE, autumn)
     assert first() == autumn
-    # A day built on its own takes in no change of other days.
-    build_table(connection, SHAPE, NEW_YEARS_EVE, NEW_YEARS_EVE)
-    assert first() == autumn
     # Two years at once: the later one may lean on all of the earlier.
     assert first_day_to_build(connection, load_table(SHAPE), LONG_AGO, NEW_YEARS_EVE) == LONG_AGO
     # Strengths of shrinkage are dated by the year, not by declarations.
