@@ -143,6 +143,8 @@ class Warehouse:
             "preserve_insertion_order": False,
             # Trying these on every fraction doubles the time of writing the matrix and saves a twentieth of the file.
             "disabled_compression_methods": "alp,alprd",
+            # A misspelt table must be an error, never a frame that happens to have that name where the SQL is run.
+            "python_enable_replacements": False,
         }
 
     @contextmanager

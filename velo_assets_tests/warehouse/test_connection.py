@@ -8,6 +8,8 @@ import textwrap
 import time
 from pathlib import Path
 
+import duckdb
+import polars as pl
 import pytest
 
 from velo_assets.warehouse.connection import SCHEMAS, Warehouse, WarehouseLockTimeout
@@ -94,3 +96,13 @@ def test_snapshot_is_a_copy_that_does_not_block_the_writer(tmp_path: Path) -> No
         writer.execute("insert into core.numbers values (2)")
         assert reader.execute("select count(*) from core.numbers").fetchone() == (1,)
     assert not list((tmp_path / "snapshots").glob("*.partial"))
+
+
+def test_a_frame_that_happens_to_have_the_name_of_a_missing_table_is_not_read(tmp_path: Path) -> None:
+    numbers = pl.DataFrame({"n": [1]})
+    assert numbers.height == 1
+    with (
+        Warehouse(tmp_path / "w.duckdb").connect() as connection,
+        pytest.raises(duckdb.CatalogException, match="numbers"),
+    ):
+        connection.execute("select * from numbers")
