@@ -36,12 +36,12 @@ from velo_assets.serving.prediction_log import create_outcomes, log_predictions,
 from velo_assets.serving.training import train_bundle, watched_frame
 from velo_assets.settings import DECISION_PRICE, DataRoot
 from velo_assets.simulation.cards import write_racecards
+from velo_assets.warehouse.bench import feature_order
 from velo_assets.warehouse.build import build_table, replace_window
 from velo_assets.warehouse.catalogue import catalogue_hash
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import export_matrix, feature_columns, training_frame
 from velo_assets.warehouse.query import frame_of
-from velo_assets.warehouse.recompute import feature_order
 from velo_assets.warehouse.sql_table import all_tables
 
 T = TypeVar("T")

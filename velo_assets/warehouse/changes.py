@@ -129,6 +129,17 @@ def first_day_to_build(connection: duckdb.DuckDBPyConnection, table: SqlTable, s
     return max(start, min((day for _, day in changed if day), default=start))
 
 
+def refreshed_since(connection: duckdb.DuckDBPyConnection, name: str) -> date | None:
+    """The first day of what was rebuilt of a table the last time, None when that is not known."""
+    _ensure_records(connection)
+    rows = connection.execute(
+        "select min(first_day) from meta.changes where name = $name "
+        "and number = (select max(number) from meta.changes where name = $name)",
+        {"name": name},
+    ).fetchall()
+    return rows[0][0] if rows else None
+
+
 def _ensure_records(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("create schema if not exists meta")
     connection.execute(

@@ -20,7 +20,8 @@ import duckdb
 import polars as pl
 
 from velo_assets.warehouse.lint import lint_sql
-from velo_assets.warehouse.recompute import permutation_of, same_day, time_travel, tripwire_of
+from velo_assets.warehouse.outcome_proofs import permutation_of, tripwire_of
+from velo_assets.warehouse.recompute import same_day, time_travel
 from velo_assets.warehouse.sql_table import load_table
 
 
@@ -455,7 +456,7 @@ def _devig_partial_book() -> str | None:
 
 
 def _encode_before_split() -> str | None:
-    from velo_assets.warehouse.recompute import deal
+    from velo_assets.warehouse.outcome_proofs import deal
 
     shuffled = deal(_small_world().select("race_key", "runner_key", "race_date", "trainer", "win_share"), seed=3)
     encoded = shuffled.with_columns(pl.col("win_share").mean().over("trainer").alias("trainer_rate"))

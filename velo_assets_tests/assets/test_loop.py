@@ -22,10 +22,10 @@ from velo_assets.modelling.market import probabilities
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.cards import racecard_from_results, split_country
 from velo_assets.simulation.marker import MARKER_NAME
+from velo_assets.warehouse.bench import feature_order
 from velo_assets.warehouse.build import build_table, replace_window
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.query import frame_of
-from velo_assets.warehouse.recompute import feature_order
 from velo_assets_tests.conftest import BuiltWorld
 
 CORE = ("core/races", "core/entries", "core/results", "core/prices", "core/sectionals")

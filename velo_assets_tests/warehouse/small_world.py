@@ -8,8 +8,8 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from velo_assets.warehouse.bench import feature_order
 from velo_assets.warehouse.connection import SCHEMAS
-from velo_assets.warehouse.recompute import feature_order
 from velo_assets.warehouse.sql_table import load_table
 
 FIRST, LAST = date(2020, 1, 1), date(2021, 12, 31)

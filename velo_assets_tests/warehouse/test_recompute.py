@@ -7,24 +7,18 @@ import duckdb
 import polars as pl
 import pytest
 
+from velo_assets.warehouse.bench import CheckResult, bench, feature_order
 from velo_assets.warehouse.mutations import OWN_RESULT, column
+from velo_assets.warehouse.outcome_proofs import deal, permutation, permutation_of, tripwire, tripwire_of
 from velo_assets.warehouse.recompute import (
-    CheckResult,
-    bench,
-    deal,
-    feature_order,
     future_perturbation,
     parity,
-    permutation,
-    permutation_of,
     prove,
     same_day,
     sample_dates,
     sampled_recomputation,
     self_row,
     time_travel,
-    tripwire,
-    tripwire_of,
 )
 from velo_assets.warehouse.sql_table import load_table
 from velo_assets_tests.warehouse.small_world import FIRST, LAST
