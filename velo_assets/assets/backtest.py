@@ -3,6 +3,7 @@
 Predictions are yearly. Bets are one whole: a cut of edges looks at earlier years, a bankroll runs through them all.
 """
 
+import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,10 @@ PREDICTIONS = (
     "models/disruption",
     "features/runner_features",
 )
-"""What the wide frame of predictions reads."""
+"""What the wide frame of predictions is gathered from."""
+
+EXPORTED = ("features/runner_features", "core/entries", "core/results", "market/probabilities")
+"""What a training frame reads: the exported matrix, outcomes and prices."""
 
 MODULE_REPORTS = (
     Column("report", "recipe, module over the market, module or family left out, filter", ""),
@@ -53,34 +57,63 @@ MODULE_REPORTS = (
 
 
 @table_asset(
+    "backtest/predictions",
+    PREDICTIONS,
+    "Out-of-sample predictions, a row a runner in order of time: every recipe's probability, prices, race, names, "
+    "result, modules and what narrative tags read. Bets, reports and monitoring read this one frame.",
+    {"duckdb", "polars"},
+    BETTING_CODE,
+)
+def predictions(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+    """Gather the wide frame of predictions."""
+    from velo_assets.betting.backtest import gather_predictions
+
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
+        rows = _write_parts(connection, "backtest/predictions", [gather_predictions(connection, DECISION_PRICE.kind)])
+        record(connection, context, inputs, rows)
+        built = Built("backtest/predictions", rows, describe(connection, "backtest/predictions"))
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            built,
+            [Column(name, name.replace("_", " "), "") for name, _ in built.columns],
+            closing_price=DECISION_PRICE.is_closing,
+        )
+    )
+
+
+@table_asset(
     "backtest/bets",
-    (*PREDICTIONS, "landing/streams"),
+    ("backtest/predictions", "backtest/walk_forward", "core/entries", "core/races", "landing/streams"),
     "The bet ledger: every order of every strategy, also those that were void or never matched, with the reason.",
     {"duckdb", "polars"},
     BETTING_CODE,
 )
 def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Run every declared strategy over all out-of-sample predictions and settle the bets."""
+    import polars as pl
+
     from velo_assets.betting.backtest import read_exchange_book, read_predictions
-    from velo_assets.betting.ledger import LEDGER, ledgers
+    from velo_assets.betting.ledger import LEDGER, READ_BY_LEDGERS, ledgers
     from velo_assets.betting.strategies import load_strategies, runnable
     from velo_assets.betting.trials import data_fingerprint, record_trials
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     with warehouse.get_connection() as connection:
-        predictions = read_predictions(connection, DECISION_PRICE.kind)
-        exchange = read_exchange_book(connection, predictions)
+        frame = read_predictions(connection, DECISION_PRICE.kind, READ_BY_LEDGERS)
+        exchange = read_exchange_book(connection, frame)
         (models,) = row_of(
             connection,
             "select coalesce(string_agg(distinct model_hash, ',' order by model_hash), '') from backtest.walk_forward",
         )
-    able, skipped = runnable(load_strategies(), predictions)
+    able, skipped = runnable(load_strategies(), frame)
     for strategy, reason in skipped.items():
         context.log.warning(f"strategy {strategy} was not run: {reason}")
     with warehouse.get_connection() as connection:
-        rows = _write_ledgers(connection, ledgers(predictions, able, exchange=exchange))
-        trials = record_trials(connection, data_fingerprint(predictions), able, str(models))
+        parts = itertools.chain([pl.DataFrame(schema=LEDGER)], ledgers(frame, able, exchange=exchange))
+        rows = _write_parts(connection, "backtest/bets", parts)
+        trials = record_trials(connection, data_fingerprint(frame), able, str(models))
         record(connection, context, inputs, rows)
         built = Built("backtest/bets", rows, describe(connection, "backtest/bets"))
     return dg.MaterializeResult(
@@ -151,7 +184,8 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     import polars as pl
 
     from velo_assets.betting.backtest import read_ledgers
-    from velo_assets.betting.metrics import BREAKDOWNS, breakdown
+    from velo_assets.betting.metrics import BREAKDOWNS, READ_BY_BREAKDOWNS
+    from velo_assets.betting.metrics import breakdowns as cuts
     from velo_assets.betting.strategies import load_strategies
     from velo_assets.betting.trials import count_trials, data_fingerprint
     from velo_assets.warehouse.query import frame_of
@@ -162,11 +196,9 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
         races = frame_of(connection, "select distinct race_date, race_key from backtest.walk_forward")
         trials = count_trials(connection, data_fingerprint(races))
         parts = [
-            breakdown(ledger, by, trials=trials).with_columns(
-                pl.lit(by).alias("dimension"), pl.col("group").cast(pl.String)
-            )
-            for ledger in read_ledgers(connection, [strategy.id for strategy in load_strategies()])
-            for by in BREAKDOWNS
+            part
+            for ledger in read_ledgers(connection, [strategy.id for strategy in load_strategies()], READ_BY_BREAKDOWNS)
+            for part in cuts(ledger, BREAKDOWNS, trials=trials).values()
         ]
         built = replace_table(connection, "backtest/breakdowns", pl.concat(parts, how="diagonal_relaxed"))
         record(connection, context, inputs, built.rows)
@@ -175,7 +207,7 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
 
 @table_asset(
     "backtest/error_map",
-    PREDICTIONS,
+    ("backtest/predictions",),
     "Where SQPE, TIE and NDS are right and wrong: confusion counts, convergence, bias by narrative tag with its "
     "significance after Holm's correction. For people: reports/error_map.html.",
     {"duckdb", "polars", "html"},
@@ -194,16 +226,16 @@ def error_map(
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     with warehouse.get_connection() as connection:
-        predictions = read_predictions(connection, DECISION_PRICE.kind)
-    table = judged.error_map(predictions)
-    scores = judged.module_scores(predictions)
-    convergence = judged.convergence_table(predictions)
+        frame = read_predictions(connection, DECISION_PRICE.kind, judged.READ_BY_ERROR_MAP)
+    table = judged.error_map(frame)
+    scores = judged.module_scores(frame)
+    convergence = judged.convergence_table(frame)
     root = data_root.root()
     page = build_error_map_page(
         table,
         scores,
         convergence,
-        missing_tags=judged.available_tags(predictions)[1],
+        missing_tags=judged.available_tags(frame)[1],
         simulated=data_kind(root.raceform) == "simulated",
         closing_price=DECISION_PRICE.is_closing,
     )
@@ -227,7 +259,18 @@ def error_map(
 
 @table_asset(
     "backtest/tear_sheet",
-    ("backtest/strategies", "backtest/bets", "backtest/error_map", *PREDICTIONS, "models/blend"),
+    (
+        "backtest/predictions",
+        "backtest/walk_forward",
+        "backtest/strategies",
+        "backtest/bets",
+        "backtest/error_map",
+        "core/entries",
+        "core/races",
+        "core/results",
+        "features/runner_features",
+        "models/blend",
+    ),
     "The verdict: reports/tear_sheet.html for people, reports/scoreboard.json for programs, the promotion gate's "
     "decision, and the run kept for `velo compare`.",
     {"html", "json"},
@@ -318,7 +361,7 @@ def comparison(
 
 @table_asset(
     "backtest/module_reports",
-    (*PREDICTIONS, "models/blend", "models/expert_longshot"),
+    ("backtest/predictions", *EXPORTED, "models/blend", "models/expert_longshot"),
     "What every recipe, module, feature family and filter adds to the market out of sample: gain with its interval, "
     "coefficient with its standard error, and the verdict in words. The page is reports/models.html.",
     {"duckdb", "scipy", "html"},
@@ -354,25 +397,21 @@ def module_reports(
 
 def assets() -> list[dg.AssetsDefinition]:
     """The assets of the layer."""
-    return [*sql_assets("backtest"), bets, strategies, breakdowns, error_map, module_reports, tear_sheet, comparison]
+    python = (predictions, bets, strategies, breakdowns, error_map, module_reports, tear_sheet, comparison)
+    return [*sql_assets("backtest"), *python]
 
 
-def _write_ledgers(connection: "duckdb.DuckDBPyConnection", parts: Iterable["pl.DataFrame"]) -> int:
-    """Replace the ledger table by these parts, in one transaction, one part in memory at a time."""
-    import polars as pl
-
-    from velo_assets.betting.ledger import LEDGER
-
+def _write_parts(connection: "duckdb.DuckDBPyConnection", name: str, parts: Iterable["pl.DataFrame"]) -> int:
+    """Replace a table by these parts, in one transaction, one part in memory at a time, without a copy between."""
+    relation = name.replace("/", ".")
     rows = 0
     with transaction(connection):
-        empty = pl.DataFrame(schema=LEDGER)
-        connection.register("ledger_part", empty.to_arrow())
-        connection.execute("create or replace table backtest.bets as select * from ledger_part")
-        for part in parts:
-            connection.register("ledger_part", part.to_arrow())
-            connection.execute("insert into backtest.bets select * from ledger_part")
+        for place, part in enumerate(parts):
+            connection.register("part_of_table", part.to_arrow())
+            how = "insert into" if place else "create or replace table"
+            connection.execute(f"{how} {relation} {'' if place else 'as '}select * from part_of_table")
+            connection.unregister("part_of_table")
             rows += part.height
-        connection.unregister("ledger_part")
     return rows
 
 

@@ -106,14 +106,7 @@ def drift_report(
 
 @table_asset(
     "monitoring/post_race_evaluation",
-    [
-        "backtest/walk_forward",
-        "backtest/bets",
-        "core/results",
-        "market/probabilities",
-        "models/intent",
-        "models/disruption",
-    ],
+    ["backtest/predictions", "backtest/bets", "core/results", "market/probabilities"],
     "What each settled race says about the predictions made for it, served ones and those of the backtest: log-loss "
     "gap to the market, surprise, calibration, closing-line value, modules right or wrong; per racing day and by "
     "strategy in monitoring.post_race_days, monitoring.post_race_strategies, monitoring.module_verdicts.",
@@ -158,7 +151,7 @@ def post_race_evaluation(context: dg.AssetExecutionContext, warehouse: Warehouse
 
 @table_asset(
     "monitoring/roi_archive",
-    ["backtest/bets", "backtest/walk_forward", "features/runner_features", "models/intent", "models/disruption"],
+    ["backtest/bets", "backtest/predictions"],
     "Returns of every strategy by pattern (regime, course, trainer, tag), with intervals and the best-of-K null.",
     {"duckdb", "polars"},
     MONITORING_CODE,
@@ -168,17 +161,19 @@ def roi_archive(context: dg.AssetExecutionContext, warehouse: WarehouseResource)
     from velo_assets.betting.backtest import read_ledgers, read_predictions
     from velo_assets.betting.trials import count_trials, data_fingerprint
     from velo_assets.monitoring.roi_archive import COLUMN_WORDS as words
+    from velo_assets.monitoring.roi_archive import READ_OF_BETS, READ_OF_RUNNERS
     from velo_assets.monitoring.roi_archive import roi_archive as archive
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     with warehouse.get_connection() as connection:
-        runners = read_predictions(connection, DECISION_PRICE.kind)
+        runners = read_predictions(connection, DECISION_PRICE.kind, READ_OF_RUNNERS)
         ids = connection.execute(
             "select distinct strategy_id from backtest.bets where strategy_id <> 'market_all' order by strategy_id"
         ).fetchall()
         trials = count_trials(connection, data_fingerprint(runners))
-        table = archive(read_ledgers(connection, (strategy_id for (strategy_id,) in ids)), runners, trials=trials)
+        ledgers = read_ledgers(connection, (strategy_id for (strategy_id,) in ids), READ_OF_BETS)
+        table = archive(ledgers, runners, trials=trials)
         columns = tuple(Column(name, words[name], "") for name in table.columns)
         built = replace_table(connection, "monitoring/roi_archive", table, columns)
         record(connection, context, inputs, built.rows)
@@ -187,7 +182,7 @@ def roi_archive(context: dg.AssetExecutionContext, warehouse: WarehouseResource)
 
 @table_asset(
     "monitoring/module_weights",
-    ["backtest/walk_forward", "models/fundamental", "models/intent", "models/disruption"],
+    ["backtest/predictions"],
     "What SQPE, TIE and NDS each add to the market, as fitted coefficients with standard errors over rolling windows.",
     {"duckdb", "scipy"},
     MONITORING_CODE,
@@ -196,12 +191,13 @@ def module_weights(context: dg.AssetExecutionContext, warehouse: WarehouseResour
     """Fit the modules' weights over rolling windows."""
     from velo_assets.betting.backtest import read_predictions
     from velo_assets.monitoring.module_weights import COLUMN_WORDS as words
+    from velo_assets.monitoring.module_weights import READ_OF_RUNNERS
     from velo_assets.monitoring.module_weights import module_weights as fit
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     with warehouse.get_connection() as connection:
-        predictions = read_predictions(connection, DECISION_PRICE.kind)
+        predictions = read_predictions(connection, DECISION_PRICE.kind, READ_OF_RUNNERS)
     frame = predictions.rename({"probability_fundamental": "fundamental_probability"}).sort(
         "race_date", "race_key", "runner_key"
     )

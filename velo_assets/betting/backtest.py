@@ -6,7 +6,7 @@ belong here: the rules of betting, metrics and the gate themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,8 +15,9 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from velo_assets.betting.error_map import TAGS
+from velo_assets.betting.error_map import TAG_COLUMNS
 from velo_assets.betting.execution import ExchangeBook, last_traded, stream_quotes
+from velo_assets.betting.ledger import LEDGER
 from velo_assets.betting.predictions import wide_predictions
 from velo_assets.modelling.bootstrap import Interval, roi_interval
 from velo_assets.modelling.promotion import (
@@ -30,7 +31,7 @@ from velo_assets.modelling.promotion import (
 )
 from velo_assets.modelling.races import Races
 from velo_assets.racing import macros
-from velo_assets.warehouse.build import table_exists
+from velo_assets.warehouse.build import describe, table_exists
 from velo_assets.warehouse.query import frame_of, row_of
 
 SHIPPABLE = ("blend", "experts")
@@ -43,6 +44,10 @@ CONCORDANCE_ROWS = 200_000
 """Runners whose features are held against the market; more would change the third digit only."""
 
 
+POSITION = "position_in_frame"
+"""Row number of the stored wide frame: a table has no order, bets are placed in the order of time."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The gate's decision and the figures beside it."""
@@ -51,8 +56,10 @@ class Verdict:
     acceptance: AcceptanceReadings
 
 
-def read_predictions(connection: duckdb.DuckDBPyConnection, price_kind: str) -> pl.DataFrame:
+def gather_predictions(connection: duckdb.DuckDBPyConnection, price_kind: str) -> pl.DataFrame:
     """The wide frame of every out-of-sample prediction, with results, races, names, modules and what the tags need.
+
+    It is gathered once, as `backtest.predictions`; who reads it takes `read_predictions`.
 
     Args:
         connection: an open warehouse.
@@ -64,7 +71,10 @@ def read_predictions(connection: duckdb.DuckDBPyConnection, price_kind: str) -> 
     first, last = row_of(connection, "select min(race_date), max(race_date) from backtest.walk_forward")
     window = {"first": first, "last": last}
     frame = wide_predictions(
-        frame_of(connection, "select * from backtest.walk_forward"),
+        frame_of(
+            connection,
+            "select race_date, race_key, runner_key, fold, recipe, probability from backtest.walk_forward",
+        ),
         frame_of(
             connection,
             "select runner_key, price_kind, decimal_odds, probability from market.probabilities "
@@ -85,21 +95,51 @@ def read_predictions(connection: duckdb.DuckDBPyConnection, price_kind: str) -> 
         bsp=_bsp(connection, window),
     )
     tags = frame_of(connection, _TAG_QUERY, {**window, "kind": price_kind})
-    return frame.join(tags, on="runner_key", how="left", maintain_order="left")
+    return frame.join(tags, on="runner_key", how="left", maintain_order="left").with_row_index(POSITION)
 
 
-def read_ledgers(connection: duckdb.DuckDBPyConnection, ids: Iterable[str]) -> Iterator[pl.DataFrame]:
+def read_predictions(
+    connection: duckdb.DuckDBPyConnection, price_kind: str, columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """The stored wide frame of `gather_predictions`, in its order.
+
+    Args:
+        connection: an open warehouse with `backtest.predictions`.
+        price_kind: the decision price.
+        columns: those wanted, all when None; of a million runners each takes its time. Columns that the frame does not
+            have (a recipe, a module or a tag that was not made) are passed over.
+
+    Raises:
+        ValueError: the frame was gathered at another decision price.
+    """
+    kinds = {kind for (kind,) in connection.execute(_STORED_KINDS).fetchall()}
+    if kinds - {price_kind}:
+        raise ValueError(
+            f"backtest.predictions was gathered at {', '.join(sorted(kinds))} prices, not at {price_kind}: "
+            "materialize backtest/predictions first"
+        )
+    there = [name for name, _ in describe(connection, "backtest/predictions") if name != POSITION]
+    wanted = ", ".join(f'"{name}"' for name in there if columns is None or name in columns)
+    frame = frame_of(connection, f"select {POSITION}, {wanted} from backtest.predictions")
+    return frame.sort(POSITION).drop(POSITION)
+
+
+def read_ledgers(
+    connection: duckdb.DuckDBPyConnection, ids: Iterable[str], columns: Sequence[str] = tuple(LEDGER)
+) -> Iterator[pl.DataFrame]:
     """The stored ledger of each strategy that has one, in the order given, one in memory at a time.
 
     Args:
         connection: an open warehouse with `backtest.bets`.
         ids: strategies.
+        columns: columns wanted, `race_date` among them.
 
     Yields:
         Rows of one strategy by race day.
     """
+    wanted = ", ".join(f'"{name}"' for name in columns)
     for strategy_id in ids:
-        ledger = frame_of(connection, "select * from backtest.bets where strategy_id = ?", [strategy_id])
+        ledger = frame_of(connection, f"select {wanted} from backtest.bets where strategy_id = ?", [strategy_id])
         if ledger.height:
             yield ledger.sort("race_date", maintain_order=True)
 
@@ -279,7 +319,7 @@ def _bsp(connection: duckdb.DuckDBPyConnection, window: Mapping[str, object]) ->
     return frame if frame.height else None
 
 
-_TAG_COLUMNS = sorted({name for tag in TAGS for name in tag.needs} - {"market_probability", "steam_today"})
+_TAG_COLUMNS = [name for name in TAG_COLUMNS if name not in ("market_probability", "steam_today")]
 
 _TAG_QUERY = f"""
     with shows as (
@@ -297,6 +337,8 @@ _TAG_QUERY = f"""
     left join decision on decision.runner_key = runner_features.runner_key
     where runner_features.race_date between $first and $last
 """
+
+_STORED_KINDS = "select distinct price_kind from backtest.predictions where price_kind is not null"
 
 _STREAM_QUERY = """
     with runners as (

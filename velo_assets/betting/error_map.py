@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from velo_assets.betting.predictions import KEY_COLUMNS, MODULE_COLUMNS, PRICE_COLUMNS
 from velo_assets.betting.strategies import MODULE_TOLERANCE
 from velo_assets.modelling.bootstrap import money_interval
 from velo_assets.modelling.disruption import MODULES
@@ -86,6 +87,11 @@ TAGS: tuple[Tag, ...] = (
 )
 """`won_last`, `class_drop`, `trainer_form_14d`, `jockey_form_14d`, `trouble_last`, `market_beaten_ewma` are columns of
 `features.runner_features`; `steam_today` = ln(opening show / decision price), positive = backed."""
+
+TAG_COLUMNS = tuple(sorted({name for tag in TAGS for name in tag.needs}))
+
+READ_BY_ERROR_MAP = (*KEY_COLUMNS, *PRICE_COLUMNS, "settles", "win_share", *MODULE_COLUMNS, *TAG_COLUMNS)
+"""Columns of the wide frame that this module reads."""
 
 
 def available_tags(frame: pl.DataFrame, tags: Sequence[Tag] = TAGS) -> tuple[list[Tag], dict[str, str]]:

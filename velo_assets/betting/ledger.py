@@ -11,7 +11,14 @@ import numpy as np
 import polars as pl
 
 from velo_assets.betting.execution import REASONS, ExchangeBook, Quotes, SyntheticBook, execute
-from velo_assets.betting.predictions import RACE_COLUMNS
+from velo_assets.betting.predictions import (
+    KEY_COLUMNS,
+    MODULE_COLUMNS,
+    OUTCOME_COLUMNS,
+    PRICE_COLUMNS,
+    RACE_COLUMNS,
+    RECIPE_COLUMNS,
+)
 from velo_assets.betting.settle import settle_bets, unit_profits
 from velo_assets.betting.staking import (
     STOPPED,
@@ -27,15 +34,16 @@ from velo_assets.modelling.guards import require_columns
 from velo_assets.modelling.races import Races
 from velo_assets.racing.settlement import MIN_DECIMAL_ODDS
 
-OUTCOME_COLUMNS = (
-    "settles",
-    "unsettled_reason",
-    "weighed_in_position",
-    "win_share",
-    "tied_runners",
-    "winners",
-    "race_known",
+READ_BY_LEDGERS = (
+    *KEY_COLUMNS,
+    *PRICE_COLUMNS,
+    *RACE_COLUMNS,
+    *OUTCOME_COLUMNS,
+    *RECIPE_COLUMNS,
+    *MODULE_COLUMNS,
+    "placed_at",
 )
+"""Columns of the wide frame that some strategy may read."""
 
 LEDGER: dict[str, pl.DataType] = {
     "strategy_id": pl.String(),

@@ -35,6 +35,35 @@ RACE_COLUMNS = (
 )
 """Columns of `core.races` that strategies, breakdowns and the tear sheet use, where present."""
 
+KEY_COLUMNS = ("race_date", "race_key", "runner_key", "fold")
+
+PRICE_COLUMNS = ("decision_price", "price_kind", "market_probability", "closing_price", "bsp")
+
+NAME_COLUMNS = ("horse", "jockey", "trainer")
+
+OUTCOME_COLUMNS = (
+    "settles",
+    "unsettled_reason",
+    "weighed_in_position",
+    "win_share",
+    "tied_runners",
+    "winners",
+    "race_known",
+)
+"""What a bet settles on."""
+
+RECIPE_COLUMNS = tuple(
+    f"probability_{recipe}"
+    for recipe in ("market", "market_beta", "fundamental", "benter", "blend", "experts", "single")
+)
+
+OFFSET_COLUMNS = tuple(f"{name}_offset" for name in MODULES)
+
+MODULE_COLUMNS = tuple(f"module_{name}" for name in MODULES)
+
+SCORED_COLUMNS = (*KEY_COLUMNS, *PRICE_COLUMNS, "settles", "win_share", *RECIPE_COLUMNS)
+"""What accuracy is judged by."""
+
 
 def wide_predictions(
     walk_forward: pl.DataFrame,
@@ -83,46 +112,46 @@ def wide_predictions(
         raise ValueError(
             f"wide_predictions: no {decision_price_kind!r} prices in market.probabilities; there are {sorted(kinds)}"
         )
+    # Put in order while it is narrow: every join after that keeps the order.
     frame = walk_forward.select("race_date", "race_key", "runner_key", "fold").unique("runner_key")
+    off = races.select("race_key", *_present(races, ("off_time",)))
+    frame = in_order_of_time(frame.join(off, on="race_key", how="left")).drop("off_time", strict=False)
     for recipe in sorted(walk_forward.get_column("recipe").unique().to_list()):
         part = walk_forward.filter(pl.col("recipe") == recipe)
         if part.get_column("runner_key").n_unique() != part.height:
             raise ValueError(
                 f"wide_predictions: recipe {recipe!r} predicts some runner twice; each race belongs to one fold"
             )
-        frame = frame.join(
-            part.select("runner_key", pl.col("probability").alias(f"probability_{recipe}")), on="runner_key", how="left"
-        )
-    frame = frame.join(
+        frame = _with(frame, part.select("runner_key", pl.col("probability").alias(f"probability_{recipe}")))
+    frame = _with(
+        frame,
         market.filter(pl.col("price_kind") == decision_price_kind).select(
             "runner_key",
             pl.col("decimal_odds").alias("decision_price"),
             pl.lit(decision_price_kind).alias("price_kind"),
             pl.col("probability").alias("market_probability"),
         ),
-        on="runner_key",
-        how="left",
     )
     closing = market.filter(pl.col("price_kind") == "sp").select(
         "runner_key", pl.col("decimal_odds").alias("closing_price")
     )
-    frame = frame.join(closing, on="runner_key", how="left")
-    frame = frame.join(races.select("race_key", *_present(races, RACE_COLUMNS)), on="race_key", how="left")
+    frame = _with(frame, closing)
+    frame = _with(frame, races.select("race_key", *_present(races, RACE_COLUMNS)), "race_key")
     if entries is not None:
-        frame = frame.join(
-            entries.select("runner_key", *_present(entries, ("horse", "jockey", "trainer"))),
-            on="runner_key",
-            how="left",
-        )
+        frame = _with(frame, entries.select("runner_key", *_present(entries, NAME_COLUMNS)))
     if modules is not None:
-        offsets = _present(modules, [f"{name}_offset" for name in MODULES])
-        frame = frame.join(modules.select("runner_key", *offsets), on="runner_key", how="left")
+        frame = _with(frame, modules.select("runner_key", *_present(modules, OFFSET_COLUMNS)))
     if bsp is not None:
-        frame = frame.join(bsp.select("runner_key", pl.col("decimal_odds").alias("bsp")), on="runner_key", how="left")
+        frame = _with(frame, bsp.select("runner_key", pl.col("decimal_odds").alias("bsp")))
     outcome = settling_results(results)
     known = outcome.select("race_key").unique().with_columns(pl.lit(True).alias("race_known"))
-    frame = frame.join(outcome.drop("race_key"), on="runner_key", how="left").join(known, on="race_key", how="left")
-    return with_modules(with_benter_baseline(in_order_of_time(frame)))
+    frame = _with(_with(frame, outcome.drop("race_key")), known, "race_key")
+    return with_modules(with_benter_baseline(frame))
+
+
+def _with(frame: pl.DataFrame, columns: pl.DataFrame, key: str = "runner_key") -> pl.DataFrame:
+    """Columns joined on, the frame's order kept."""
+    return frame.join(columns, on=key, how="left", maintain_order="left")
 
 
 def in_order_of_time(frame: pl.DataFrame) -> pl.DataFrame:

@@ -21,10 +21,14 @@ def _null_rates(table: SqlTable) -> dg.AssetChecksDefinition:
     )
     def null_rates(warehouse: WarehouseResource) -> dg.AssetCheckResult:
         from velo_assets.warehouse import null_policy
+        from velo_assets.warehouse.null_rates import keep_null_rate
 
         with warehouse.get_connection() as connection:
             counts = null_policy.count_nulls(connection, table.name)
-        rates, findings = null_policy.null_rates(counts), null_policy.null_findings(counts)
+            rates = null_policy.null_rates(counts)
+            family_rate = null_policy.family_null_rate(rates)
+            keep_null_rate(connection, table.name, family_rate)
+        findings = null_policy.null_findings(counts)
         empty = [rate.column for rate in rates if rate.rows and rate.all_nulls == rate.rows]
         return dg.AssetCheckResult(
             # A column is empty for want of an input (no ratings in Hong Kong files) as often as by a mistake in SQL;
@@ -32,7 +36,7 @@ def _null_rates(table: SqlTable) -> dg.AssetChecksDefinition:
             passed=len(empty) < len(rates),
             severity=dg.AssetCheckSeverity.WARN,
             metadata={
-                "null_rate": null_policy.family_null_rate(rates),
+                "null_rate": family_rate,
                 "empty_columns": dg.MetadataValue.json(empty),
                 "findings": dg.MetadataValue.md("\n".join(f"- {finding.message}" for finding in findings) or "none"),
                 "rates": dg.MetadataValue.md(

@@ -24,6 +24,18 @@ STEP_RACES = 500
 MODULE_COLUMNS = {"sqpe": "log_ratio", "tie": "tie_offset", "nds": "nds_offset"}
 """Module to the log-odds it would add to the market. SQPE's is log f - log p."""
 
+READ_OF_RUNNERS = (
+    "race_date",
+    "race_key",
+    "runner_key",
+    "win_share",
+    "market_probability",
+    "probability_fundamental",
+    "tie_offset",
+    "nds_offset",
+)
+"""Columns of the wide frame of predictions that the weights are fitted on."""
+
 WEIGHT_SCHEMA: dict[str, pl.DataType] = {
     "first_day": pl.Date(),
     "last_day": pl.Date(),

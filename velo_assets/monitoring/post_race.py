@@ -16,6 +16,16 @@ from velo_assets.monitoring.evaluation import MODULES, evaluate_days, evaluate_r
 from velo_assets.serving.prediction_log import served_predictions
 from velo_assets.warehouse.query import frame_of
 
+_READ_OF_RUNNERS = (
+    "race_date",
+    "race_key",
+    "runner_key",
+    "fold",
+    "probability_blend",
+    "market_probability",
+    *(f"module_{module}" for module in MODULES),
+)
+
 
 @dataclass(frozen=True)
 class PostRace:
@@ -79,7 +89,7 @@ def post_race(connection: duckdb.DuckDBPyConnection, price_kind: str) -> PostRac
 
 def _of_backtest(connection: duckdb.DuckDBPyConnection, price_kind: str) -> pl.DataFrame:
     """The blend's out-of-sample predictions. Its odds are the closing ones, so there is no closing-line value."""
-    wide = read_predictions(connection, price_kind)
+    wide = read_predictions(connection, price_kind, _READ_OF_RUNNERS)
     above = [
         (pl.col(f"module_{module}") > 0).alias(f"{module}_above")
         for module in MODULES

@@ -6,16 +6,13 @@ the tags' rules (betting.error_map).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
-from velo_assets.betting.error_map import TAGS, Tag, available_tags
-from velo_assets.betting.metrics import breakdown, counted
+from velo_assets.betting.error_map import TAG_COLUMNS, TAGS, Tag, available_tags
+from velo_assets.betting.metrics import READ_BY_BREAKDOWNS, counted, cut, race_sums
 from velo_assets.settings import PRICE_REGIMES
-
-PATTERNS = ("strategy", "regime", "course", "trainer", "tag")
-"""Ways the bets of a strategy are cut."""
 
 LEAST_BETS = 30
 """A smaller group says nothing: its interval is wider than +-100% at any price worth betting."""
@@ -55,22 +52,11 @@ COLUMN_WORDS = {
 """What each column is."""
 
 
-_USED = (
-    "strategy_id",
-    "race_date",
-    "race_key",
-    "runner_key",
-    "side",
-    "stake",
-    "matched_price",
-    "decision_price",
-    "market_probability",
-    "status",
-    "win_share",
-    "profit",
-    "course",
-)
+READ_OF_BETS = (*READ_BY_BREAKDOWNS, "runner_key")
 """Columns of the ledger that patterns and intervals read."""
+
+READ_OF_RUNNERS = ("race_date", "race_key", "runner_key", "trainer", *TAG_COLUMNS)
+"""Columns of the wide frame of predictions that patterns read."""
 
 
 def roi_archive(
@@ -94,40 +80,44 @@ def roi_archive(
         `ARCHIVE_SCHEMA`, groups of `LEAST_BETS` bets or more; a runner may carry several tags or none.
     """
     able, _ = available_tags(runners, tags)
-    carried = runners.select("runner_key", "trainer", *(tag.rule.fill_null(False).alias(tag.name) for tag in able))
+    # One number for all tags of a runner, and a category for its trainer: it is joined to every ledger.
+    carries = pl.sum_horizontal(
+        pl.lit(0, dtype=pl.Int64),
+        *(tag.rule.fill_null(False).cast(pl.Int64) * (1 << place) for place, tag in enumerate(able)),
+    )
+    carried = runners.select("runner_key", pl.col("trainer").cast(pl.Categorical), carries.alias("tags"))
     names = [tag.name for tag in able]
     parts = []
     for ledger in (ledgers,) if isinstance(ledgers, pl.DataFrame) else ledgers:
-        joined = counted(ledger).select(_USED).join(carried, on="runner_key", how="left", maintain_order="left")
-        for pattern in PATTERNS:
-            rows = _labelled(joined, pattern, names).filter(pl.len().over("strategy_id", "course") >= LEAST_BETS)
-            if rows.height:
-                cut = breakdown(rows, "course", trials=trials).drop("dimension").rename({"group": "value"})
-                parts.append(cut.with_columns(pl.lit(pattern).alias("pattern")))
+        bets = counted(ledger).join(carried, on="runner_key", how="left", maintain_order="left")
+        for pattern, sums in _patterns(bets, names):
+            kept = sums.filter(pl.col("bets").sum().over("strategy_id", "group") >= LEAST_BETS)
+            if kept.height:
+                parts.append(cut(kept, pattern, trials=trials))
     if not parts:
         return pl.DataFrame(schema=ARCHIVE_SCHEMA)
-    archive = pl.concat(parts)
+    archive = pl.concat(parts).rename({"dimension": "pattern", "group": "value"})
     if trials is None:
         archive = archive.with_columns(pl.lit(None, dtype=pl.Float64).alias("best_of_k_95"))
     return archive.select(list(ARCHIVE_SCHEMA)).cast(ARCHIVE_SCHEMA).sort("strategy_id", "pattern", "value")  # type: ignore[arg-type]
 
 
-def _labelled(joined: pl.DataFrame, pattern: str, tags: Sequence[str]) -> pl.DataFrame:
-    """Settled bets with the value of one pattern in the column for the course, by which `breakdown` cuts them.
+def _patterns(bets: pl.DataFrame, tags: Sequence[str]) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Sums of the races (`race_sums`) with the value of a pattern as `group`.
 
-    With tags there is a row for each tag that a runner carries.
+    With tags a bet counts once for each tag that its runner carries.
     """
-    settled = joined.select(_USED)
-    if pattern == "tag":
-        tagged = [settled.filter(joined[tag]).with_columns(pl.lit(tag).alias("course")) for tag in tags]
-        return pl.concat([settled.clear(), *tagged])
-    if pattern == "course":
-        return settled.with_columns(pl.col("course").fill_null("unknown"))
-    if pattern == "trainer":
-        return settled.with_columns(joined["trainer"].fill_null("unknown").alias("course"))
-    value = pl.lit("all" if pattern == "strategy" else "outside")
-    if pattern == "regime":
-        for band in PRICE_REGIMES:
-            within = (pl.col("decision_price") >= band.low) & (pl.col("decision_price") < band.high)
-            value = pl.when(within).then(pl.lit(band.name)).otherwise(value)
-    return settled.with_columns(value.alias("course"))
+    whole = race_sums(bets)
+    yield "strategy", whole.with_columns(pl.lit("all").alias("group"))
+    yield "course", whole.with_columns(pl.col("course").fill_null("unknown").alias("group"))
+    value = pl.lit("outside")
+    for band in PRICE_REGIMES:
+        within = (pl.col("decision_price") >= band.low) & (pl.col("decision_price") < band.high)
+        value = pl.when(within).then(pl.lit(band.name)).otherwise(value)
+    yield "regime", race_sums(bets.with_columns(value.alias("group")), "group")
+    yield "trainer", race_sums(bets.with_columns(pl.col("trainer").fill_null("unknown").alias("group")), "group")
+    tagged = [
+        race_sums(bets.filter(pl.col("tags") & (1 << place) > 0)).with_columns(pl.lit(tag).alias("group"))
+        for place, tag in enumerate(tags)
+    ]
+    yield "tag", pl.concat(tagged) if tagged else whole.clear().with_columns(pl.lit("").alias("group"))

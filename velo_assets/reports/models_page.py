@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from velo_assets.betting.backtest import choose_shipped, read_predictions
+from velo_assets.betting.predictions import OFFSET_COLUMNS, SCORED_COLUMNS
 from velo_assets.modelling.blend import fit_blend, profile_likelihood
 from velo_assets.modelling.calibration import calibration_summary, compare_calibrations
 from velo_assets.modelling.disruption import fit_disruption
@@ -88,7 +89,7 @@ def read_and_build(root: DataRoot, warehouse: Warehouse, price: DecisionPrice) -
         ValueError: there is no prediction yet.
     """
     with warehouse.connect("models page: predictions") as connection:
-        predictions = read_predictions(connection, price.kind)
+        predictions = read_predictions(connection, price.kind, (*SCORED_COLUMNS, *OFFSET_COLUMNS))
         weights = frame_of(
             connection, "select distinct fold, alpha, alpha_se, beta, beta_se from models.blend order by fold"
         )

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from velo_assets.betting.ledger import totals
-from velo_assets.betting.metrics import breakdown, counted, equity, null_band, null_return
+from velo_assets.betting.metrics import breakdowns, counted, equity, null_band, null_return
 from velo_assets.betting.predictions import CLOSING_PRICE_KINDS
 from velo_assets.modelling.calibration import reliability_table, split_by_market
 from velo_assets.reports import plots
@@ -124,7 +124,7 @@ def build_tear_sheet(
     row = _shown(table, strategy_id)
     own = bets.filter(pl.col("strategy_id") == row["strategy_id"])
     trials = int(row["trials"])
-    parts = {by: breakdown(own, by, trials=trials) for by, _ in (*BREAKDOWN_TITLES, ("year_month", ""))}
+    parts = breakdowns(own, [*(by for by, _ in BREAKDOWN_TITLES), "year_month"], trials=trials)
     svg, png = _pictures(own, predictions, shipped, parts, folds, trials)
     closing = bool(set(own.get_column("price_kind").unique().to_list()) & set(CLOSING_PRICE_KINDS))
     without_skill = null_return(counted(own))

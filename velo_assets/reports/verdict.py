@@ -24,7 +24,7 @@ from velo_assets.settings import DataRoot, DecisionPrice
 from velo_assets.simulation.marker import data_kind
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import matrix_features
-from velo_assets.warehouse.null_policy import count_nulls_of, family_null_rate, null_rates
+from velo_assets.warehouse.null_rates import family_null_rates
 from velo_assets.warehouse.query import frame_of, row_of
 from velo_assets.warehouse.sql_table import all_tables
 
@@ -235,7 +235,5 @@ def _matrix_sample(connection: duckdb.DuckDBPyConnection, predictions: pl.DataFr
 def _null_rates(connection: duckdb.DuckDBPyConnection) -> dict[str, float]:
     """Worst null rate of each family, over rows where the value can exist."""
     families = [table.name for table in all_tables() if table.schema == "features" and table.is_by_runner]
-    return {
-        counts.family.split("/")[1]: family_null_rate(null_rates(counts))
-        for counts in count_nulls_of(connection, families)
-    }
+    rates = family_null_rates(connection, families)
+    return {family.split("/")[1]: rate for family, rate in rates.items()}
