@@ -86,27 +86,34 @@ def module_weights(
     starts = Races.from_frame(rows)
     total = len(starts)
     ends = sorted({*range(total, least - 1, -step)})
-    parts = [_window(rows, starts, max(0, end - races), end, modules) for end in ends]
+    parts, guess = [], dict[str, float]()
+    for end in ends:
+        parts.append(_window(rows, starts, max(0, end - races), end, modules, guess))
+        # Neighbouring windows share most of their races: the search begins where the last one ended.
+        guess = dict(parts[-1].select("module", "weight").iter_rows())
     return pl.concat(parts) if parts else pl.DataFrame(schema=WEIGHT_SCHEMA)
 
 
-def _window(rows: pl.DataFrame, starts: Races, first: int, end: int, modules: dict[str, str]) -> pl.DataFrame:
-    wanted = np.zeros(len(starts), dtype=bool)
-    wanted[first:end] = True
-    own = rows.filter(pl.Series(starts.runner_mask(wanted)))
-    races = starts.subset(wanted)
+def _window(
+    rows: pl.DataFrame, starts: Races, first: int, end: int, modules: dict[str, str], guess: dict[str, float]
+) -> pl.DataFrame:
+    begin = int(starts.race_starts[first])
+    own = rows.slice(begin, int(starts.field_size[first:end].sum()))
+    races = Races.from_frame(own)
     spoken = {name: column for name, column in modules.items() if own[column].is_not_null().any()}
     offsets = [own[column].fill_null(0.0).fill_nan(0.0).to_numpy() for column in spoken.values()]
     design = np.column_stack((np.log(own["market_probability"].to_numpy()), *offsets)).astype(np.float64)
-    fit = maximise(ChoiceLikelihood(design, races), np.concatenate(([1.0], np.zeros(len(spoken)))))
-    errors = fit.standard_errors
+    names = ["market", *spoken]
     against = np.concatenate(([1.0], np.zeros(len(spoken))))
+    start = np.array([guess.get(name, usual) for name, usual in zip(names, against, strict=True)])
+    fit = maximise(ChoiceLikelihood(design, races), start)
+    errors = fit.standard_errors
     return pl.DataFrame(
         {
             "first_day": [races.race_date[0].item()] * len(errors),
             "last_day": [races.race_date[-1].item()] * len(errors),
             "races": [len(races)] * len(errors),
-            "module": ["market", *spoken],
+            "module": names,
             "weight": fit.coefficients,
             "standard_error": errors,
             "z": (fit.coefficients - against) / np.maximum(errors, 1e-300),

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from velo_assets.betting.predictions import SCORED_COLUMNS
 from velo_assets.modelling.bootstrap import DEFAULT_DRAWS, paired_delta_r2
 from velo_assets.modelling.calibration import calibration_error, calibration_noise_floor
 from velo_assets.modelling.guards import require_columns
@@ -115,7 +116,7 @@ def fold_metrics(
         The scoreboard's `folds` and `pooled`. What can't be computed is null. The pooled alpha and beta are those of
         the last fold, which was fitted on the most races.
     """
-    frame = comparable(predictions, shipped)
+    frame = comparable(predictions.select(pl.selectors.by_name(*SCORED_COLUMNS, require_all=False)), shipped)
     blend = {} if weights is None else {int(row["fold"]): row for row in weights.iter_rows(named=True)}
     folds = [
         _accuracy(part, int(fold), shipped, blend.get(int(fold)), draws, seed)

@@ -15,8 +15,8 @@ from typing import Any
 import polars as pl
 
 from velo_assets.betting.ledger import totals
-from velo_assets.betting.metrics import breakdowns, counted, equity, null_band, null_return
-from velo_assets.betting.predictions import CLOSING_PRICE_KINDS
+from velo_assets.betting.metrics import READ_BY_BREAKDOWNS, breakdowns, counted, equity, null_band, null_return
+from velo_assets.betting.predictions import CLOSING_PRICE_KINDS, NAME_COLUMNS, SCORED_COLUMNS
 from velo_assets.modelling.calibration import reliability_table, split_by_market
 from velo_assets.reports import plots
 from velo_assets.reports.accuracy import comparable
@@ -31,6 +31,19 @@ LARGEST_GROUPS = 10
 RELIABILITY_BINS = 15
 SPLIT_BINS = 8
 """Equal-count bins of the calibration pictures; more would show noise."""
+
+READ_OF_BETS = (*READ_BY_BREAKDOWNS, "runner_key", "price_kind", "edge", "requested_stake", "reason")
+"""Columns of the ledger that the page reads."""
+
+READ_OF_RUNNERS = (
+    *SCORED_COLUMNS,
+    *NAME_COLUMNS,
+    "race_label",
+    "code",
+    "race_class",
+    "weighed_in_position",
+)
+"""Columns of the wide frame of predictions that the page reads."""
 
 LEVEL_BASELINE = "market_all"
 PRICE_BASELINE = "market_to_price"
@@ -121,7 +134,7 @@ def build_tear_sheet(
     Raises:
         ValueError: no strategy placed a bet that counts.
     """
-    row = _shown(table, strategy_id)
+    row = shown_strategy(table, strategy_id)
     own = bets.filter(pl.col("strategy_id") == row["strategy_id"])
     trials = int(row["trials"])
     parts = breakdowns(own, [*(by for by, _ in BREAKDOWN_TITLES), "year_month"], trials=trials)
@@ -162,8 +175,12 @@ def build_tear_sheet(
     return TearSheet(html, png, headline)
 
 
-def _shown(table: pl.DataFrame, strategy_id: str) -> dict[str, Any]:
-    """Row of the strategy shown in detail."""
+def shown_strategy(table: pl.DataFrame, strategy_id: str) -> dict[str, Any]:
+    """Row of the strategy shown in detail: the one asked for, or the one that placed most bets if that placed none.
+
+    Raises:
+        ValueError: no strategy placed a bet that counts.
+    """
     able = table.filter(pl.col("bets") > 0)
     if able.is_empty():
         raise ValueError("tear sheet: no strategy placed a bet that counts; look at the reasons in backtest.bets")
@@ -181,7 +198,7 @@ def _pictures(
 ) -> tuple[dict[str, str], dict[str, bytes]]:
     """All pictures as inline SVG and as PNG."""
     path, null = equity(own), null_band(own, trials)
-    scored = comparable(predictions, shipped)
+    scored = comparable(predictions.select(pl.selectors.by_name(*SCORED_COLUMNS, require_all=False)), shipped)
     won = scored.get_column("win_share").to_numpy()
     model = scored.get_column(f"probability_{shipped}").cast(pl.Float64).to_numpy()
     market = scored.get_column("market_probability").cast(pl.Float64).to_numpy()
@@ -566,7 +583,7 @@ def _gate(gate: Mapping[str, Any]) -> dict[str, Any]:
 def _uncounted(bets: pl.DataFrame, table: pl.DataFrame) -> list[dict[str, str]]:
     """Void and unmatched orders by strategy and reason."""
     names = dict(zip(table["strategy_id"], table["name"], strict=True))
-    rows = totals(bets).filter(pl.col("status").is_in(["void", "unmatched"]))
+    rows = totals(bets.filter(pl.col("status").is_in(["void", "unmatched"])))
     return [
         {
             "strategy": names.get(row["strategy_id"], row["strategy_id"]),

@@ -19,7 +19,13 @@ from velo_assets.modelling.promotion import Candidate, GateDecision
 from velo_assets.reports.accuracy import fold_metrics
 from velo_assets.reports.pages import write_page
 from velo_assets.reports.scoreboard import build_scoreboard, write_scoreboard
-from velo_assets.reports.tear_sheet import build_tear_sheet
+from velo_assets.reports.tear_sheet import (
+    PRICE_BASELINE,
+    READ_OF_BETS,
+    READ_OF_RUNNERS,
+    build_tear_sheet,
+    shown_strategy,
+)
 from velo_assets.settings import DataRoot, DecisionPrice
 from velo_assets.simulation.marker import data_kind
 from velo_assets.warehouse.connection import Warehouse
@@ -57,7 +63,8 @@ class Backtest:
     Attributes:
         predictions: wide frame.
         shipped: recipe that is put to the gate.
-        ledger: bets of the strategy shown in detail, of the two that back everything, and all that did not count.
+        ledger: bets of the strategy shown in detail, of the one that backs everything to its price, and all that did
+            not count.
         days: what each strategy staked and made each day, for `velo compare`.
         strategies: table of all strategies.
         weights: alpha and beta per fold.
@@ -87,18 +94,21 @@ class Backtest:
 def read_backtest(warehouse: Warehouse, decision_price: DecisionPrice) -> Backtest:
     """Read the latest backtest; the warehouse is held only meanwhile."""
     with warehouse.connect("reading the backtest") as connection:
-        predictions = read_predictions(connection, decision_price.kind)
+        predictions = read_predictions(connection, decision_price.kind, READ_OF_RUNNERS)
         shipped = choose_shipped(predictions)
+        strategies = frame_of(connection, "select * from backtest.strategies")
+        bet = bool((strategies["bets"] > 0).any())
+        shown = shown_strategy(strategies, f"{shipped}_top20")["strategy_id"] if bet else None
         return Backtest(
             predictions,
             shipped,
-            # The page shows one strategy in detail, the take-out from the two that back everything, and what did not
-            # count.
+            # The page shows one strategy in detail, the take-out from the one that backs everything to its price, and
+            # what did not count.
             frame_of(
                 connection,
-                "select * from backtest.bets where strategy_id in (?, 'market_all', 'market_to_price') "
-                "or status in ('void', 'unmatched')",
-                [f"{shipped}_top20"],
+                f"select {', '.join(READ_OF_BETS)} from backtest.bets "
+                "where strategy_id in (?, ?) or status in ('void', 'unmatched')",
+                [shown, PRICE_BASELINE],
             ),
             frame_of(
                 connection,
@@ -106,7 +116,7 @@ def read_backtest(warehouse: Warehouse, decision_price: DecisionPrice) -> Backte
                 "from backtest.bets where list_contains(?, status) group by all order by min(rowid)",
                 [list(SETTLED)],
             ),
-            frame_of(connection, "select * from backtest.strategies"),
+            strategies,
             frame_of(
                 connection, "select distinct fold, alpha, alpha_se, beta, beta_se from models.blend order by fold"
             ),
