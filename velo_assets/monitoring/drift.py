@@ -82,8 +82,7 @@ def column_drift(
     reference: NDArray[np.float64],
     reference_days: NDArray[np.int64],
     current: NDArray[np.float64],
-    current_days: NDArray[np.int64],
-    rng: np.random.Generator,
+    drawn_days: NDArray[np.float64],
 ) -> ColumnDrift:
     """Measure one column, against a null made by resampling whole racing days of the reference.
 
@@ -94,26 +93,15 @@ def column_drift(
         family: feature family, for the record.
         column: name, for the record.
         reference: values, NaN where missing, shape (n,).
-        reference_days: day number of each row, shape (n,).
+        reference_days: place of each row's day among the days of the reference, shape (n,).
         current: values, NaN where missing, shape (m,).
-        current_days: day number of each row, shape (m,).
-        rng: source of the resampling.
-
-    Raises:
-        ValueError: a side has no rows.
+        drawn_days: from `draw_days`, shape (draws, days of the reference).
     """
-    if not len(reference) or not len(current):
-        raise ValueError(
-            f"Drift of {column}: the reference has {len(reference)} rows, the current period {len(current)}."
-        )
-    days, day_index = np.unique(reference_days, return_inverse=True)
-    current_day_count = len(np.unique(current_days))
-    weights = rng.multinomial(current_day_count, np.full(len(days), 1 / len(days)), size=NULL_DRAWS).astype(float)
-
+    days = drawn_days.shape[1]
     missing = np.isnan(reference)
-    rows_by_day = np.bincount(day_index, minlength=len(days)).astype(float)
-    missing_by_day = np.bincount(day_index, weights=missing, minlength=len(days))
-    null_share = (weights @ missing_by_day) / np.maximum(weights @ rows_by_day, 1)
+    rows_by_day = np.bincount(reference_days, minlength=days).astype(float)
+    missing_by_day = np.bincount(reference_days, weights=missing, minlength=days)
+    null_share = (drawn_days @ missing_by_day) / np.maximum(drawn_days @ rows_by_day, 1)
     missing_reference, missing_current = float(missing.mean()), float(np.isnan(current).mean())
     missing_threshold = max(
         float(np.quantile(np.abs(null_share - missing_reference), NULL_QUANTILE)),
@@ -126,14 +114,14 @@ def column_drift(
     if len(present) >= 50 * BINS and len(present_now) >= 20 * BINS:
         edges = np.unique(np.quantile(present, np.linspace(0, 1, BINS + 1)[1:-1]))
         bins = len(edges) + 1
-        cell = day_index[~missing] * bins + np.searchsorted(edges, present, side="right")
-        by_day = np.bincount(cell, minlength=len(days) * bins).reshape(len(days), bins).astype(float)
+        cell = reference_days[~missing] * bins + np.searchsorted(edges, present, side="right")
+        by_day = np.bincount(cell, minlength=days * bins).reshape(days, bins).astype(float)
         total = by_day.sum(axis=0)
         now = np.bincount(np.searchsorted(edges, present_now, side="right"), minlength=bins).astype(float)
         if bins > 1:
             psi = float(population_stability(total, now))
             psi_threshold = max(
-                float(np.quantile(population_stability(total, weights @ by_day), NULL_QUANTILE)),
+                float(np.quantile(population_stability(total, drawn_days @ by_day), NULL_QUANTILE)),
                 chi_square_threshold(len(present), len(present_now), bins),
             )
     if abs(missing_current - missing_reference) > missing_threshold:
@@ -145,6 +133,19 @@ def column_drift(
     return ColumnDrift(
         family, column, psi, psi_threshold, missing_reference, missing_current, missing_threshold, verdict
     )
+
+
+def draw_days(reference_days: int, current_days: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Pseudo-periods of the reference: how often each of its days is drawn into one, shape (NULL_DRAWS, days).
+
+    All columns see the same pseudo-periods: drawing costs more than counting what is in them.
+
+    Args:
+        reference_days: racing days of the reference.
+        current_days: racing days of the period in question.
+        rng: source of the resampling.
+    """
+    return rng.multinomial(current_days, np.full(reference_days, 1 / reference_days), size=NULL_DRAWS).astype(float)
 
 
 def drift_table(
@@ -160,14 +161,17 @@ def drift_table(
 
     Returns:
         A row per column, with the fields of `ColumnDrift`, the worst first.
+
+    Raises:
+        ValueError: a side has no rows.
     """
+    if reference.is_empty() or current.is_empty():
+        raise ValueError(f"Drift: the reference has {reference.height} rows, the current period {current.height}.")
     rng = np.random.default_rng(seed)
-    reference_days = reference["race_date"].to_physical().cast(pl.Int64).to_numpy()
-    current_days = current["race_date"].to_physical().cast(pl.Int64).to_numpy()
+    days, reference_days = np.unique(reference["race_date"].to_physical().to_numpy(), return_inverse=True)
+    drawn = draw_days(len(days), current["race_date"].n_unique(), rng)
     rows = [
-        column_drift(
-            family, column, _numbers(reference, column), reference_days, _numbers(current, column), current_days, rng
-        )
+        column_drift(family, column, _numbers(reference, column), reference_days, _numbers(current, column), drawn)
         for family, columns in families.items()
         for column in columns
     ]

@@ -128,13 +128,14 @@ def write_drift_report(
             """,
         )
     # Cards have no result yet: they are not what has been raced.
-    matrix = read_matrix(root.exports, last_year=9999).join(outcome, on="runner_key", how="inner")
-    periods = choose_periods(matrix["race_date"], training)
+    raced = read_matrix(root.exports, last_year=9999, columns=()).join(outcome, on="runner_key", how="semi")
+    periods = choose_periods(raced["race_date"], training)
     start, end = periods.current_start, periods.current_end
-    reference = _some_days(
-        matrix.filter(pl.col("race_date").is_between(periods.reference_start, periods.reference_end))
-    )
-    current = _some_days(matrix.filter(pl.col("race_date").is_between(start, end)))
+    before = _some_days(raced, periods.reference_start, periods.reference_end)
+    now = _some_days(raced, start, end)
+    matrix = _rows_of(root, pl.concat([before, now]).unique()).join(outcome, on="runner_key", how="inner")
+    reference = matrix.filter(pl.col("race_date").is_in(before.implode()))
+    current = matrix.filter(pl.col("race_date").is_in(now.implode()))
     season = same_season(reference, start, end)
     # A stretch of weeks that the training years never raced in has no season of its own to be held against.
     season = reference if season.is_empty() else season
@@ -187,10 +188,16 @@ def _families(matrix: pl.DataFrame) -> dict[str, list[str]]:
     }
 
 
-def _some_days(frame: pl.DataFrame) -> pl.DataFrame:
-    """Every k-th day, so that at most REFERENCE_ROWS rows or so remain."""
-    step = -(-frame.height // REFERENCE_ROWS)
-    if step == 1:
-        return frame
-    days = frame["race_date"].unique().sort().gather_every(step)
-    return frame.filter(pl.col("race_date").is_in(days.implode()))
+def _some_days(raced: pl.DataFrame, first: date, last: date) -> pl.Series:
+    """Every k-th racing day of a period, so that at most REFERENCE_ROWS rows or so are on them."""
+    dates = raced["race_date"].filter(raced["race_date"].is_between(first, last))
+    return dates.unique().sort().gather_every(-(-len(dates) // REFERENCE_ROWS))
+
+
+def _rows_of(root: DataRoot, days: pl.Series) -> pl.DataFrame:
+    """The exported matrix on some days, read a year at a time: all of it would take a gigabyte and a half."""
+    years = days.dt.year().unique().sort().to_list()
+    wanted = pl.col("race_date").is_in(days.implode())
+    return pl.concat(
+        (read_matrix(root.exports, year, first_year=year).filter(wanted) for year in years), how="diagonal_relaxed"
+    )

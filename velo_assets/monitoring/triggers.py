@@ -362,7 +362,7 @@ def beyond_usual(table: pl.DataFrame, reference: pl.DataFrame, start: date, end:
         verdicts revised.
     """
     season = same_season(reference, start, end)
-    years = season["race_date"].dt.year().to_numpy()
+    _, years = np.unique(season["race_date"].dt.year().to_numpy(), return_inverse=True)
     usual: list[float | None] = []
     missing: list[float | None] = []
     for name in table["column"]:
@@ -380,27 +380,38 @@ def beyond_usual(table: pl.DataFrame, reference: pl.DataFrame, start: date, end:
 
 
 def _missing_between_years(values: FloatArray, years: NDArray[np.integer[Any]]) -> float | None:
-    """Largest difference of a year's missing share from that of the other years; None with too few years."""
-    gone = ~np.isfinite(values)
-    whole = [year for year in np.unique(years) if (years == year).sum() >= LEAST_ROWS_OF_A_YEAR]
-    if len(whole) < LEAST_YEARS:
+    """Largest difference of a year's missing share from that of the other years; None with too few years.
+
+    Args:
+        values: `(rows,)`, not finite where missing.
+        years: `(rows,)` number of the year, from 0.
+    """
+    rows = np.bincount(years)
+    gone = np.bincount(years, weights=~np.isfinite(values))
+    whole = rows >= LEAST_ROWS_OF_A_YEAR
+    if whole.sum() < LEAST_YEARS:
         return None
-    return max(abs(float(gone[years == year].mean()) - float(gone[years != year].mean())) for year in whole)
+    other_rows, other_gone = rows.sum() - rows[whole], gone.sum() - gone[whole]
+    return float(np.abs(gone[whole] / rows[whole] - other_gone / other_rows).max())
 
 
 def _largest_between_years(values: FloatArray, years: NDArray[np.integer[Any]]) -> float | None:
-    """Largest PSI of a year against the other years; None with too few years of values."""
+    """Largest PSI of a year against the other years; None with too few years of values.
+
+    Args:
+        values: `(rows,)`, not finite where missing.
+        years: `(rows,)` number of the year, from 0.
+    """
     known = np.isfinite(values)
     values, years = values[known], years[known]
-    counts = {year: int((years == year).sum()) for year in np.unique(years)}
-    whole = [year for year, count in counts.items() if count >= LEAST_ROWS_OF_A_YEAR]
+    whole = np.flatnonzero(np.bincount(years) >= LEAST_ROWS_OF_A_YEAR)
     if len(whole) < LEAST_YEARS:
         return None
     edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
-    bins = np.searchsorted(edges, values, side="right")
-    by_year = {year: np.bincount(bins[years == year], minlength=len(edges) + 1).astype(float) for year in whole}
-    total = np.sum(list(by_year.values()), axis=0)
-    return max(float(population_stability(total - own, own)) for own in by_year.values())
+    bins = len(edges) + 1
+    cell = years * bins + np.searchsorted(edges, values)
+    counts = np.bincount(cell, minlength=(int(years.max()) + 1) * bins).reshape(-1, bins)[whole].astype(float)
+    return float(population_stability(counts.sum(axis=0) - counts, counts).max())
 
 
 def _beyond_chance(columns: int) -> int:
