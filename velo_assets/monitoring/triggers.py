@@ -409,7 +409,7 @@ def _largest_between_years(values: FloatArray, years: NDArray[np.integer[Any]]) 
         return None
     edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
     bins = len(edges) + 1
-    cell = years * bins + np.searchsorted(edges, values)
+    cell = years * bins + np.searchsorted(edges, values, side="right")
     counts = np.bincount(cell, minlength=(int(years.max()) + 1) * bins).reshape(-1, bins)[whole].astype(float)
     return float(population_stability(counts.sum(axis=0) - counts, counts).max())
 
