@@ -142,15 +142,16 @@ def build_models_page(
     shipped = choose_shipped(predictions)
     folds, pooled = fold_metrics(predictions, shipped=shipped, weights=weights)
     recipes = recipe_table(predictions, shipped)
+    scored = sort_runners(comparable(predictions, shipped))
     rows = _judged_rows(predictions, frame)
     last = [fold for fold in folds_of(frame, predictions["fold"].unique().to_list()) if not fold.warm_up]
     grouped = _grouped(feature_columns(frame), families)
     modules = module_report(frame, grouped, _latest_folds(frame, last), train_races=REPORT_RACES)
     offsets = offset_report(rows, {name: column for name, column in OFFSETS.items() if column in rows.columns})
     filters = filter_report(rows, FIVE_FILTERS)
-    calibrations = _calibrations(predictions, shipped, last)
+    calibrations = _calibrations(scored, shipped, last)
     signals = _signals(frame, last[-1])
-    pictures, svg = _pictures(predictions, folds, shipped)
+    pictures, svg = _pictures(scored, folds, shipped)
     headline = _headline(pooled, shipped, closing_price)
     tables = [
         _section(
@@ -163,7 +164,7 @@ def build_models_page(
             "Calibration",
             "A slope of 1 is right, below 1 too bold. The error is read beside its floor: what perfect chances would "
             "show on as many runners. Maps are fitted on earlier folds and judged on the last.",
-            [_regimes(predictions, shipped), *([_maps(calibrations)] if calibrations is not None else [])],
+            [_regimes(scored, shipped), *([_maps(calibrations)] if calibrations is not None else [])],
         ),
         _section(
             "Modules over the market",
@@ -234,17 +235,17 @@ def _latest_folds(frame: pl.DataFrame, folds: Sequence[Fold]) -> list[Fold]:
     return kept
 
 
-def _calibrations(predictions: pl.DataFrame, shipped: str, folds: Sequence[Fold]) -> pl.DataFrame | None:
+def _calibrations(scored: pl.DataFrame, shipped: str, folds: Sequence[Fold]) -> pl.DataFrame | None:
     """The maps on the last fold; None when there is no fold before it to learn from."""
     name = f"probability_{shipped}"
-    rows = sort_runners(comparable(predictions, shipped).select(*KEYS, "win_share", name))
+    rows = scored.select(*KEYS, "win_share", name)
     cutoff = folds[-1].cutoff
     earlier = rows.filter(pl.col("race_date") < cutoff - timedelta(days=1))
-    scored = rows.filter(pl.col("race_date") >= cutoff)
-    if earlier.is_empty() or scored.is_empty():
+    last = rows.filter(pl.col("race_date") >= cutoff)
+    if earlier.is_empty() or last.is_empty():
         return None
     try:
-        return compare_calibrations(latest_races(earlier, REPORT_RACES), scored, name, cutoff)
+        return compare_calibrations(latest_races(earlier, REPORT_RACES), last, name, cutoff)
     except TooFewRacesError:
         return None
 
@@ -259,13 +260,11 @@ def _signals(frame: pl.DataFrame, fold: Fold) -> dict[str, pl.DataFrame]:
 
 
 def _pictures(
-    predictions: pl.DataFrame, folds: Sequence[Mapping[str, Any]], shipped: str
+    scored: pl.DataFrame, folds: Sequence[Mapping[str, Any]], shipped: str
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """R2 per fold, weights per fold, and the likelihood around the blend's maximum."""
-    rows = sort_runners(
-        comparable(predictions, shipped)
-        .filter(pl.col("probability_fundamental") > 0)
-        .select(*KEYS, "win_share", "market_probability", pl.col("probability_fundamental").log().alias("score"))
+    rows = scored.filter(pl.col("probability_fundamental") > 0).select(
+        *KEYS, "win_share", "market_probability", pl.col("probability_fundamental").log().alias("score")
     )
     rows = latest_races(rows, REPORT_RACES)
     after = _last_day(rows) + timedelta(days=2)
@@ -387,8 +386,8 @@ def _folds(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return _table("Fold by fold", heads, rows, "α and β are fitted on earlier folds only.")
 
 
-def _regimes(predictions: pl.DataFrame, shipped: str) -> dict[str, Any]:
-    frame = latest_races(sort_runners(comparable(predictions, shipped)), REPORT_RACES)
+def _regimes(scored: pl.DataFrame, shipped: str) -> dict[str, Any]:
+    frame = latest_races(scored, REPORT_RACES)
     probability = frame[f"probability_{shipped}"].cast(pl.Float64).to_numpy()
     odds = frame["decision_price"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     races = Races.from_frame(frame)
