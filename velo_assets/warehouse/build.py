@@ -82,6 +82,7 @@ def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date,
         Rows of the whole window, the columns of the table, and since when it was built.
     """
     table = load_table(name)
+    _register_macros(connection, table)
     since = first_day_to_build(connection, table, start, end)
     with transaction(connection):
         before = _watched_days(connection, table, since, end)
@@ -114,8 +115,10 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
     Raises:
         duckdb.Error: the SQL failed; the table is as it was before.
     """
+    table = load_table(name)
+    _register_macros(connection, table)
     with transaction(connection):
-        return _build(connection, load_table(name), start, end)
+        return _build(connection, table, start, end)
 
 
 def replace_window(
@@ -274,9 +277,13 @@ def _parameters(table: SqlTable, start: date, end: date) -> dict[str, date]:
     return {key: day for key, day in {"start": start, "end": end}.items() if f"${key}" in table.text}
 
 
-def _build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> Built:
+def _register_macros(connection: duckdb.DuckDBPyConnection, table: SqlTable) -> None:
+    """Before the transaction of a build, whose rollback would take the macros back unnoticed."""
     if table.schema == TEXT_READING_LAYER:
         register(connection)
+
+
+def _build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> Built:
     if (end - start).days < SHORT_WINDOW_DAYS:
         connection.execute(
             f"create or replace temp table window_rows as {table.select}", _parameters(table, start, end)

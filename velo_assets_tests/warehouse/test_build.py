@@ -1,6 +1,6 @@
 """Windows are replaced as a whole, in one transaction; tables follow the columns of their SQL."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -8,8 +8,17 @@ import duckdb
 import polars as pl
 import pytest
 
+from velo_assets.ingestion.landing import create_views
+from velo_assets.settings import DataRoot
 from velo_assets.warehouse import build
-from velo_assets.warehouse.build import build_table, describe, replace_table, replace_window, table_exists
+from velo_assets.warehouse.build import (
+    build_table,
+    describe,
+    refresh_table,
+    replace_table,
+    replace_window,
+    table_exists,
+)
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.sql_table import Column, load_table
 
@@ -146,6 +155,17 @@ def test_fractions_of_features_are_held_in_single_precision(declared: duckdb.Duc
     assert kinds["rating_spread"] == kinds["age_vs_field"] == "FLOAT"
     assert kinds["field_size"] == "INTEGER"
     assert built.columns == describe(declared, "features/race_shape")
+
+
+@pytest.mark.parametrize("make", [build_table, refresh_table])
+def test_a_build_that_failed_can_be_tried_again_on_the_same_connection(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, make: Callable[..., build.Built]
+) -> None:
+    year = (date(2020, 1, 1), date(2020, 12, 31))
+    with pytest.raises(duckdb.CatalogException, match="raceform"):
+        make(connection, "core/results", *year)
+    create_views(DataRoot(tmp_path), connection)
+    assert make(connection, "core/results", *year).rows == 0
 
 
 def test_a_summary_is_replaced_whole(connection: duckdb.DuckDBPyConnection) -> None:
