@@ -75,15 +75,22 @@ def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date,
     Args:
         connection: an open warehouse.
         name: `schema/table`.
-        start: first race date of the window.
-        end: last race date of the window.
+        start: first race date of the window, a 1 January.
+        end: last race date of the window, a 31 December.
 
     Returns:
         Rows of the whole window, the columns of the table, and since when it was built.
+
+    Raises:
+        ValueError: the window is not of whole years, which is what the records tell of.
+        duckdb.Error: the SQL failed; table and records are as they were before.
     """
+    if (start.month, start.day, end.month, end.day) != (1, 1, 12, 31):
+        raise ValueError(f"{name} is refreshed by whole years, not from {start} to {end}.")
     table = load_table(name)
     _register_macros(connection, table)
-    since = first_day_to_build(connection, table, start, end)
+    # A table that somebody dropped holds none of the days that its records tell of.
+    since = first_day_to_build(connection, table, start, end) if table_exists(connection, name) else start
     with transaction(connection):
         before = _watched_days(connection, table, since, end)
         built = _build(connection, table, since, end)

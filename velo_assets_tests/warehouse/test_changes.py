@@ -129,6 +129,21 @@ def test_a_year_is_built_whole_where_its_story_is_not_known(connection: duckdb.D
     assert first() == NEW_YEAR
 
 
+def test_a_window_that_is_not_of_whole_years_is_refused(connection: duckdb.DuckDBPyConnection) -> None:
+    refresh(connection, [SHAPE], YEARS[0])
+    # Its rows would end in June, its record say that the year has seen every change.
+    for window in ((NEW_YEAR, date(2022, 6, 30)), (date(2022, 2, 1), NEW_YEARS_EVE)):
+        with pytest.raises(ValueError, match="whole years"):
+            refresh_table(connection, SHAPE, *window)
+
+
+def test_a_table_that_was_dropped_is_built_whole(connection: duckdb.DuckDBPyConnection) -> None:
+    refresh(connection, [SHAPE], YEARS[0])
+    record_change(connection, "core/entries", NEW_YEAR, NEW_YEARS_EVE, date(2022, 9, 3))
+    connection.execute("drop table features.race_shape")
+    assert refresh(connection, [SHAPE]) == {SHAPE: None}
+
+
 def test_a_table_built_again_from_the_same_rows_has_not_changed(connection: duckdb.DuckDBPyConnection) -> None:
     refresh(connection, [SHAPE], YEARS[0])
     refresh(connection, CORE)
