@@ -50,14 +50,19 @@ def _recomputation(table: SqlTable) -> dg.AssetChecksDefinition:
         description="A refreshed day, rebuilt from data cut at that day, equals what is stored (dynamic proof, T1).",
     )
     def time_travel(warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        from velo_assets.warehouse.changes import refreshed_since
+        from velo_assets.warehouse.changes import refreshed_days
         from velo_assets.warehouse.recompute import sample_dates, sampled_recomputation
 
         with warehouse.get_connection() as connection:
-            since = refreshed_since(connection, table.name)
-            days = sample_dates(connection, SAMPLED_DAYS, after=since - timedelta(days=1) if since else None)
-            # Where only cards were refreshed there is no result to be wrong about: any day will do.
-            days = days or sample_dates(connection, SAMPLED_DAYS)
+            first, last = refreshed_days(connection, table.name) or (None, None)
+            # No other day will do: of years that were not refreshed core may have been, and the table may lack them.
+            days = sample_dates(
+                connection,
+                SAMPLED_DAYS,
+                after=first - timedelta(days=1) if first else None,
+                until=last,
+                table="core/entries",
+            )
             result = sampled_recomputation(connection, table.name, days)
             if not result.passed:
                 forget_build(connection, table.name)

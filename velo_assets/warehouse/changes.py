@@ -15,6 +15,7 @@ from datetime import date
 import duckdb
 
 from velo_assets.warehouse.builds import ensure_builds
+from velo_assets.warehouse.query import row_of
 from velo_assets.warehouse.sql_table import SqlTable
 
 FEATURES = "features"
@@ -129,15 +130,16 @@ def first_day_to_build(connection: duckdb.DuckDBPyConnection, table: SqlTable, s
     return max(start, min((day for _, day in changed if day), default=start))
 
 
-def refreshed_since(connection: duckdb.DuckDBPyConnection, name: str) -> date | None:
-    """The first day of what was rebuilt of a table the last time, None when that is not known."""
+def refreshed_days(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[date, date] | None:
+    """First and last day of what was rebuilt of a table the last time, None when that is not known."""
     _ensure_records(connection)
-    rows = connection.execute(
-        "select min(first_day) from meta.changes where name = $name "
-        "and number = (select max(number) from meta.changes where name = $name)",
+    first, last = row_of(
+        connection,
+        "select min(coalesce(first_day, make_date(year, 1, 1))), max(make_date(year, 12, 31)) from meta.changes "
+        "where name = $name and number = (select max(number) from meta.changes where name = $name)",
         {"name": name},
-    ).fetchall()
-    return rows[0][0] if rows else None
+    )
+    return (first, last) if first else None
 
 
 def _ensure_records(connection: duckdb.DuckDBPyConnection) -> None:

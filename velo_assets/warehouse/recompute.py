@@ -51,16 +51,27 @@ Selection = Callable[[Bench, date], pl.DataFrame]
 """Chooses the `runner_key`s whose features are compared."""
 
 
-def sample_dates(connection: duckdb.DuckDBPyConnection, count: int, *, after: date | None = None) -> list[date]:
-    """Race days spread evenly over the data, the last one among them.
+def sample_dates(
+    connection: duckdb.DuckDBPyConnection,
+    count: int,
+    *,
+    after: date | None = None,
+    until: date | None = None,
+    table: str = "core/results",
+) -> list[date]:
+    """Race days spread evenly over the data, the last one among them where there are several.
 
     Args:
         connection: an open warehouse.
         count: how many.
         after: only days after this one, so that there is history to be wrong about.
+        until: no day after this one.
+        table: where the days are taken from; `core/entries` knows those of cards too.
     """
     rows = connection.execute(
-        "select distinct race_date from core.results where race_date > ? order by race_date", [after or date.min]
+        f"select distinct race_date from {table.replace('/', '.')} where race_date > ? and race_date <= ? "
+        "order by race_date",
+        [after or date.min, until or date.max],
     ).fetchall()
     days = [row[0] for row in rows]
     if len(days) <= count:

@@ -15,7 +15,7 @@ from velo_assets.settings import DataRoot
 from velo_assets.simulation.world import simulate
 from velo_assets.warehouse.build import build_table, refresh_table
 from velo_assets.warehouse.builds import forget_build, record_build
-from velo_assets.warehouse.changes import first_day_to_build, first_difference, record_change, refreshed_since
+from velo_assets.warehouse.changes import first_day_to_build, first_difference, record_change, refreshed_days
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.sql_table import load_table
 
@@ -64,10 +64,10 @@ def test_a_late_day_rebuilds_its_year_from_that_day_on_and_leaves_what_a_whole_r
         land(root, connection)
         refresh(connection, CORE)
         since = refresh(connection, FEATURES)
-        refreshed = refreshed_since(connection, SHAPE)
+        refreshed = refreshed_days(connection, SHAPE)
     assert day > NEW_YEAR
     assert since == {name: day if load_table(name).is_by_runner else None for name in FEATURES}
-    assert refreshed == day
+    assert refreshed == (day, NEW_YEARS_EVE)
 
     whole = Warehouse(root.warehouse).snapshot(tmp_path / "whole.duckdb")
     with Warehouse(whole).connect() as connection:
