@@ -15,7 +15,7 @@ from velo_assets.assets.builds import nodes_of
 from velo_assets.automation.instance import process_tag
 from velo_assets.partitions import range_tags
 from velo_assets.settings import LAYERS, DataRoot
-from velo_assets.warehouse.builds import WHOLE, Node, stale, stored_fingerprints
+from velo_assets.warehouse.builds import WHOLE, Node, forget_years, stale, stored_fingerprints
 from velo_assets.warehouse.connection import Warehouse
 
 if TYPE_CHECKING:
@@ -145,6 +145,10 @@ def run_chain(
     else:
         say(f"Building {len(todo.assets)} assets for {first} to {last}.")
         outcome.years = (first, last)
+    if years:
+        # Else a table that is also out of date would be built from the first day that changed, not whole.
+        with Warehouse(root.warehouse).connect("velo run: years to rebuild") as connection:
+            forget_years(connection, todo.assets, *years)
     execute(defs, instance, "refresh", outcome, assets=todo.assets, years=outcome.years)
     return outcome
 

@@ -95,6 +95,15 @@ def forget_build(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     connection.execute("delete from meta.builds where name = ?", [name])
 
 
+def forget_years(connection: duckdb.DuckDBPyConnection, names: Iterable[str], first: int, last: int) -> None:
+    """Strike years of assets from the records, because someone wants them built again whatever they hold."""
+    ensure_builds(connection)
+    connection.execute(
+        "delete from meta.builds where list_contains($names, name) and year between $first and $last",
+        {"names": list(names), "first": first, "last": last},
+    )
+
+
 def stale(
     nodes: Iterable[Node], stored: Mapping[tuple[str, int], str], landed: Mapping[int, str], years: Iterable[int]
 ) -> dict[str, tuple[int, ...]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from velo_assets.warehouse.builds import WHOLE, Node, inputs_now, record_build, stale, stored_fingerprints
+from velo_assets.warehouse.builds import WHOLE, Node, forget_years, inputs_now, record_build, stale, stored_fingerprints
 from velo_assets.warehouse.connection import Warehouse
 
 CORE = Node("core/results", "a", ("landing/raceform",), is_yearly=True)
@@ -105,3 +105,9 @@ def test_a_forgotten_year_is_emptied_once_and_later_years_refreshed(connection: 
     build(connection, FORM, (2020, 2021), left, rows=0)
     build(connection, SHEET, (WHOLE,), left, rows=1)
     assert behind(connection, left) == {}
+
+
+def test_years_that_are_struck_have_to_be_built_again(connection: duckdb.DuckDBPyConnection) -> None:
+    build_all(connection, LANDED)
+    forget_years(connection, ["features/form"], 2019, 2020)
+    assert behind(connection, LANDED) == {"features/form": (2019, 2020)}
