@@ -21,9 +21,9 @@ import polars as pl
 
 from velo_assets.ingestion import manifest
 from velo_assets.ingestion.manifest import KnownVersion, ManifestEntry
-from velo_assets.ingestion.parsed import LayoutError, ParsedFile
+from velo_assets.ingestion.parsed import LayoutError, ParsedFile, Reject, rejects_frame
 from velo_assets.ingestion.raceform import YEAR_SCHEMA, stage_raceform
-from velo_assets.ingestion.rejects import ROW
+from velo_assets.ingestion.rejects import FIELD, KEPT, ROW
 from velo_assets.ingestion.sql_text import literal
 from velo_assets.racing.macros import register
 from velo_assets.settings import FIRST_YEAR, DataRoot
@@ -363,11 +363,28 @@ def _other(
     if not path.name.lower().endswith(kind.endings):
         raise LayoutError(path, f"not a {kind.name} file by its name; use one of {', '.join(kind.endings)}.")
     parsed = kind.read(path)
+    rows, early = _from_first_year(parsed.rows)
     part = work / "rows.parquet"
-    rows = parsed.rows.with_columns(pl.lit(name).alias("source_file"), pl.lit(sequence, pl.Int64()).alias("sequence"))
-    rows.write_parquet(part)
-    rejects = parsed.rejects.with_columns(pl.lit(ROW).alias("severity"))
-    return parsed.layout, [(None, part)], _years_of(connection, kind.name, parsed.rows, _sha256(path)), rejects
+    rows.with_columns(pl.lit(name).alias("source_file"), pl.lit(sequence, pl.Int64()).alias("sequence")).write_parquet(
+        part
+    )
+    severity = pl.when(pl.col("reason").is_in(KEPT)).then(pl.lit(FIELD)).otherwise(pl.lit(ROW))
+    rejects = pl.concat([parsed.rejects, early]).with_columns(severity.alias("severity"))
+    return parsed.layout, [(None, part)], _years_of(connection, kind.name, rows, _sha256(path)), rejects
+
+
+def _from_first_year(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that a yearly partition can hold, and rejects of the earlier ones, as results have them."""
+    if "race_date" not in rows.columns:
+        return rows, rejects_frame([])
+    is_early = (pl.col("race_date") < date(FIRST_YEAR, 1, 1)).fill_null(False)
+    early = rows.filter(is_early)
+    numbers = early["line_number"] if "line_number" in early.columns else [None] * early.height
+    rejects: list[Reject] = [
+        {"line_number": number, "raw_text": None, "reason": "before_first_year", "detail": str(day)}
+        for number, day in zip(numbers, early["race_date"], strict=True)
+    ]
+    return rows.filter(~is_early), rejects_frame(rejects)
 
 
 def _years_of(connection: duckdb.DuckDBPyConnection, kind: str, rows: pl.DataFrame, sha256: str) -> pl.DataFrame:

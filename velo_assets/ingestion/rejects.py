@@ -42,6 +42,12 @@ REASONS: dict[str, str] = {
 }
 """Reason code to sentence. Readers of other kinds add their own codes."""
 
+KEPT = (
+    *("wrong_encoding", "unreadable_bsp", "unreadable_result"),
+    *("unreadable_calls", "unreadable_sections", "unreadable_race_times"),
+)
+"""Reason codes of sidecars and Betfair files whose row lands all the same: rejects of a field."""
+
 UNREADABLE: dict[str, str] = {
     "sp": "sp_unreadable(value)",
     "dec": "decimal_odds_of(value) is null and dash_or_null(value) is not null",

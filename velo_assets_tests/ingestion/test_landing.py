@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Iterator
 from datetime import date
@@ -280,3 +281,36 @@ def test_fingerprints_do_not_depend_on_the_order_of_other_years(
     write(root, "b.csv", [row(date="2016-04-26")])
     landing(root, warehouse)
     assert year_fingerprints(warehouse)[2015] == alone
+
+
+def test_a_card_from_before_the_first_year_is_rejected_and_makes_no_year(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    # No partition is that early: every later run would fail on it.
+    race = {"date": "2005-06-01", "runners": [{"name": "Old Timer"}]}
+    (root.racecards / "card.json").write_text(json.dumps({"GB": {"Ascot": {"14:00": race}}}), encoding="utf-8")
+    write(root, "a.csv", [row()])
+    summary = landing(root, warehouse)
+    assert {Path(file.file).name: (file.rows, file.rejected_rows) for file in summary.files} == {
+        "a.csv": (1, 0),
+        "card.json": (0, 1),
+    }
+    assert list(year_fingerprints(warehouse)) == [2015]
+    assert race_years(warehouse) == (2015, 2015)
+    assert warehouse.execute("select reason, detail from landing.rejects").fetchall() == [
+        ("before_first_year", "2005-06-01")
+    ]
+
+
+def test_a_row_that_lands_without_one_value_is_no_rejected_row(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    text = "race_id,horse,calls\n1,Alpha,1 1\n1,Beta,2 x\n1,Beta,3 3\n"
+    (root.sectionals / "s.csv").write_text(text, encoding="utf-8")
+    (file,) = landing(root, warehouse).files
+    assert (file.rows, file.rejected_rows) == (2, 1)
+    assert warehouse.execute("select reason, severity from landing.rejects order by 1").fetchall() == [
+        ("duplicate_runner", "row"),
+        ("unreadable_calls", "field"),
+    ]
+    assert warehouse.execute("select rejected_fields from landing.manifest").fetchall() == [(1,)]
