@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from http.client import HTTPException
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -131,6 +132,7 @@ class WebhookChannel:
 
         Raises:
             OSError: the host can't be reached or answers with an error.
+            HTTPException: what answers speaks no HTTP.
         """
         from urllib.request import Request, urlopen
 
@@ -165,8 +167,9 @@ class Notifier:
         for channel in self.channels:
             try:
                 channel.send(message)
-            except OSError as error:
-                # smtplib's and urllib's errors are OSErrors; urllib's own text may hold the address with its token.
+            except (OSError, HTTPException) as error:
+                # smtplib's and urllib's errors are OSErrors, those of an answer that is no HTTP are not; the text of
+                # either may hold the address with its token.
                 reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
                 failures.append(f"{type(channel).__name__}: {reason}")
                 LOGGER.error("%s could not be told: %s", message.title, failures[-1])

@@ -84,6 +84,11 @@ def test_one_failing_channel_does_not_stop_the_others(webhook: Webhook, caplog: 
     assert "hush" not in caplog.text + "".join(failures)
 
 
+def test_a_webhook_that_speaks_no_http_is_one_failing_channel(mail_server: tuple[int, list[str]]) -> None:
+    (failure,) = notifier(webhook_url=f"http://127.0.0.1:{mail_server[0]}/?token=hush").tell(ALARM)
+    assert failure == "WebhookChannel: BadStatusLine"
+
+
 def test_secrets_are_not_shown() -> None:
     mail = MailChannel("mail.example.org", 587, "a@example.org", ("b@example.org",), "user", "hush")
     assert "hush" not in repr(mail) + repr(WebhookChannel("https://example.org/hush"))
