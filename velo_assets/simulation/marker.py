@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 MARKER_NAME = "SIMULATED.json"
-NOT_RESULTS = ("readme", "readme.md", "readme.txt")
+NOT_RESULTS = ("readme", "readme.txt")
+NOTE_ENDING = ".md"
+"""Notes, which landing passes over. A download that is not finished counts: what comes of it is real."""
 DataKind = Literal["empty", "simulated", "real"]
 
 
@@ -71,7 +73,7 @@ def write_marker(raceform_dir: Path, marker: Marker) -> Path:
 
 
 def result_files(raceform_dir: Path) -> list[Path]:
-    """Everything in a raceform folder that counts as results: not hidden, no README, not the marker; sub-folders
+    """Everything in a raceform folder that counts as results: not hidden, no note, not the marker; sub-folders
     included."""
     if not raceform_dir.is_dir():
         return []
@@ -79,7 +81,8 @@ def result_files(raceform_dir: Path) -> list[Path]:
     for path in sorted(raceform_dir.rglob("*")):
         relative = path.relative_to(raceform_dir)
         hidden = any(part.startswith(".") for part in relative.parts)
-        if path.is_file() and not hidden and path.name != MARKER_NAME and path.name.lower() not in NOT_RESULTS:
+        note = path.name.lower() in NOT_RESULTS or path.suffix.lower() == NOTE_ENDING
+        if path.is_file() and not hidden and not note and path.name != MARKER_NAME:
             found.append(path)
     return found
 

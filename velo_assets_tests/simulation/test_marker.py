@@ -32,12 +32,17 @@ def test_empty_simulated_and_real(tmp_path: Path) -> None:
     assert data_kind(tmp_path / "nowhere") == "empty"
     folder = tmp_path / "plain"
     folder.mkdir()
-    for name in (".gitkeep", "README.md", ".hidden.csv"):
+    for name in (".gitkeep", "README.md", "where from.md", ".hidden.csv"):
         (folder / name).write_text("", encoding="utf-8")
     assert data_kind(folder) == "empty"
     (folder / "raceform.csv.gz").write_bytes(b"")
     assert data_kind(folder) == "real"
-    assert data_kind(simulated_root(tmp_path / "sim")) == "simulated"
+    simulated = simulated_root(tmp_path / "sim")
+    (simulated / "notes.md").write_text("mine", encoding="utf-8")
+    assert data_kind(simulated) == "simulated"
+    (simulated / "half.csv.part").write_bytes(b"")
+    with pytest.raises(MixedDataError, match=r"half\.csv\.part"):
+        data_kind(simulated)
 
 
 def test_marker_round_trip(tmp_path: Path) -> None:
