@@ -66,11 +66,13 @@ MODULE_REPORTS = (
 )
 def predictions(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Gather the wide frame of predictions."""
-    from velo_assets.betting.backtest import gather_predictions
+    from velo_assets.betting.backtest import gather_predictions, in_stored_order
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
-        rows = _write_parts(connection, "backtest/predictions", [gather_predictions(connection, DECISION_PRICE.kind)])
+        frame = gather_predictions(connection, DECISION_PRICE.kind)
+        with in_stored_order(connection):
+            rows = _write_parts(connection, "backtest/predictions", [frame])
         record(connection, context, inputs, rows)
         built = Built("backtest/predictions", rows, describe(connection, "backtest/predictions"))
     return dg.MaterializeResult(

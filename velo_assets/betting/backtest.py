@@ -7,6 +7,7 @@ belong here: the rules of betting, metrics and the gate themselves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -120,8 +121,21 @@ def read_predictions(
         )
     there = [name for name, _ in describe(connection, "backtest/predictions") if name != POSITION]
     wanted = ", ".join(f'"{name}"' for name in there if columns is None or name in columns)
-    frame = frame_of(connection, f"select {POSITION}, {wanted} from backtest.predictions")
-    return frame.sort(POSITION).drop(POSITION)
+    with in_stored_order(connection):
+        frame = frame_of(connection, f"select {POSITION}, {wanted} from backtest.predictions")
+    # Sorting a million wide rows that are in order already takes longer than reading them.
+    return (frame if frame[POSITION].is_sorted() else frame.sort(POSITION)).drop(POSITION)
+
+
+@contextmanager
+def in_stored_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Have rows written and read in their order, as far as DuckDB promises it, which the warehouse else does not."""
+    (before,) = row_of(connection, "select current_setting('preserve_insertion_order')")
+    connection.execute("set preserve_insertion_order = true")
+    try:
+        yield
+    finally:
+        connection.execute(f"set preserve_insertion_order = {str(before).lower()}")
 
 
 def read_ledgers(
