@@ -143,6 +143,8 @@ def _load(path: Path) -> Any:
         raise LayoutError(
             path, f"not JSON: {error.msg} in line {error.lineno}, column {error.colno}; nothing of it has landed."
         ) from error
+    except ValueError as error:
+        raise LayoutError(path, "JSON with a number of thousands of digits; no card has one.") from error
     except RecursionError as error:
         raise LayoutError(path, "JSON nested far deeper than a card.") from error
 

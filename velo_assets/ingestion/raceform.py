@@ -193,7 +193,10 @@ def _read_header(plain: Path, path: Path) -> tuple[list[str], int]:
             if "\r" in text.rstrip("\r\n"):
                 raise LayoutError(path, "lines end in a carriage return alone; save it with line feeds.")
             if text.strip():
-                return [name.strip() for name in next(csv.reader([text]))], number
+                try:
+                    return [name.strip() for name in next(csv.reader([text]))], number
+                except csv.Error:
+                    break  # A value of a hundred thousand characters is no column name.
     raise LayoutError(path, "no header: the file does not start with a line of text.")
 
 

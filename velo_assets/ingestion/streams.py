@@ -178,7 +178,7 @@ class _Replay:
         """Apply one line, after taking every book whose moment lies before it."""
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             self._reject(number, line, "not_json")
             return
         if not isinstance(message, dict) or message.get("op") != "mcm":

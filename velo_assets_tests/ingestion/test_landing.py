@@ -314,3 +314,25 @@ def test_a_row_that_lands_without_one_value_is_no_rejected_row(
         ("unreadable_calls", "field"),
     ]
     assert warehouse.execute("select rejected_fields from landing.manifest").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("raceform/long.csv", "x" * 200_000 + "\n1\n", "no header"),
+        ("racecards/digits.json", '{"GB": ' + "1" * 5_000 + "}", "thousands of digits"),
+        ("racecards/deep.json", "[" * 200_000, "nested far deeper"),
+        ("betfair_streams/deep.jsonl", "[" * 200_000 + "\n", "line 1: not_json"),
+    ],
+    ids=lambda value: value if len(value) < 30 else "",
+)
+def test_a_file_that_no_reader_can_hold_is_refused_and_the_others_land(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection, name: str, text: str, words: str
+) -> None:
+    path = root.path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    write(root, "a.csv", [row()])
+    summary = landing(root, warehouse)
+    assert outcomes(summary) == {"a.csv": "landed", path.name: "refused"}
+    assert words in str(summary.refused[0].error)
