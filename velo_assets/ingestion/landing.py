@@ -275,6 +275,10 @@ def _land_file(
     last_date: date,
 ) -> LandedFile:
     name = _relative(root, path)
+    storable = name.encode("utf-8", "replace").decode()
+    if name != storable:
+        # Not remembered: no table can hold the name.
+        return LandedFile(storable, kind, "refused", error=f"{storable}: its name is not UTF-8; rename it.")
     try:
         stat = path.stat()
         newest = known.get(name)

@@ -60,5 +60,11 @@ class ParsedFile:
 
 def rejects_frame(rejects: Iterable[Reject]) -> pl.DataFrame:
     """Build a rejects frame, raw text cut to `RAW_TEXT_LIMIT` characters."""
-    frame = pl.DataFrame(list(rejects), schema=REJECT_SCHEMA)
+    rows = [{name: _storable(value) for name, value in reject.items()} for reject in rejects]
+    frame = pl.DataFrame(rows, schema=REJECT_SCHEMA)
     return frame.with_columns(pl.col("raw_text").str.head(RAW_TEXT_LIMIT))
+
+
+def _storable(value: object) -> object:
+    # JSON can name half a surrogate pair, which no UTF-8 column can hold.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

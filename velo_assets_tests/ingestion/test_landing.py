@@ -336,3 +336,16 @@ def test_a_file_that_no_reader_can_hold_is_refused_and_the_others_land(
     summary = landing(root, warehouse)
     assert outcomes(summary) == {"a.csv": "landed", path.name: "refused"}
     assert words in str(summary.refused[0].error)
+
+
+def test_a_file_whose_name_is_not_utf8_is_refused_and_the_others_land(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    write(root, "a.csv", [row()])
+    try:
+        Path(os.fsdecode(os.fsencode(root.raceform) + b"/r\xe4ce.csv")).write_text("x", encoding="utf-8")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    summary = landing(root, warehouse)
+    assert outcomes(summary) == {"a.csv": "landed", "r?ce.csv": "refused"}
+    assert "rename it" in str(summary.refused[0].error)

@@ -170,6 +170,11 @@ def test_bad_races_and_runners_are_rejected_and_the_others_land(tmp_path: Path) 
     ]
 
 
+def test_half_a_surrogate_pair_in_what_is_rejected_is_replaced(tmp_path: Path) -> None:
+    rejects = read_racecards(write(tmp_path, {"GB \ud800": {"Ascot": {"14:00": "no race \ud800"}}})).rejects
+    assert rejects.select("raw_text", "detail").rows() == [('"no race ?"', "GB ? / Ascot / 14:00")]
+
+
 def test_an_empty_card_has_no_rows(tmp_path: Path) -> None:
     parsed = read_racecards(write(tmp_path, {}))
     assert parsed.rows.height == 0
