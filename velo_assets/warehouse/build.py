@@ -23,6 +23,7 @@ from velo_assets.warehouse.changes import (
     first_difference,
     is_dated_by_declarations,
     record_change,
+    record_change_of_columns,
     record_refresh,
 )
 from velo_assets.warehouse.query import row_of
@@ -72,6 +73,8 @@ class Built:
 def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> Built:
     """As `build_table`, from the first day on that can differ from what the table holds.
 
+    A change of columns or types is recorded for every year of the table, which has them in common.
+
     Args:
         connection: an open warehouse.
         name: `schema/table`.
@@ -90,13 +93,18 @@ def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date,
     table = load_table(name)
     _register_macros(connection, table)
     # A table that somebody dropped holds none of the days that its records tell of.
-    since = first_day_to_build(connection, table, start, end) if table_exists(connection, name) else start
+    held = describe(connection, name)
+    since = first_day_to_build(connection, table, start, end) if held else start
     with transaction(connection):
-        before = _watched_days(connection, table, since, end)
+        before = _watched_days(connection, table, held, since, end)
         built = _build(connection, table, since, end)
-        after = _watched_days(connection, table, since, end)
-        same_columns = before and after and before[0] == after[0]
-        first_day = first_difference(before[1], after[1]) if before and after and same_columns else since
+        if held and built.columns != held:
+            # Its other years hold other columns now too. On record before the window, which alone was rebuilt.
+            record_change_of_columns(connection, table, start, end)
+            first_day: date | None = since
+        else:
+            after = _watched_days(connection, table, held, since, end)
+            first_day = first_difference(before, after) if before is not None and after is not None else since
         record_change(connection, name, since, end, first_day)
         record_refresh(connection, table, start, end)
     if since == start:
@@ -323,16 +331,19 @@ def _build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, 
 
 
 def _watched_days(
-    connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date
-) -> tuple[tuple[tuple[str, str], ...], Days] | None:
-    """Columns and days of a table that others are made of, within one year; None where nobody will ask.
+    connection: duckdb.DuckDBPyConnection,
+    table: SqlTable,
+    columns: tuple[tuple[str, str], ...],
+    start: date,
+    end: date,
+) -> Days | None:
+    """Days of a table that others are made of, within one year; None where nobody will ask, or there is no table.
 
     What is made of such a table is built from the first day on that differs, and features follow what they are made of.
     """
-    if start.year != end.year or is_dated_by_declarations(table) or not table_exists(connection, table.name):
+    if start.year != end.year or is_dated_by_declarations(table) or not columns:
         return None
-    columns = describe(connection, table.name)
-    return columns, days_of(connection, table.relation, (column for column, _ in columns), start, end)
+    return days_of(connection, table.relation, (column for column, _ in columns), start, end)
 
 
 def _most_rows(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> int:

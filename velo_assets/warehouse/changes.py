@@ -83,6 +83,23 @@ def record_change(
     )
 
 
+def record_change_of_columns(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> None:
+    """Write down that every year of a table has changed, because one of its windows has brought other columns or types.
+
+    Args:
+        connection: an open warehouse.
+        table: the table.
+        start: first race date of the window.
+        end: last race date of the window.
+    """
+    first, last = row_of(
+        connection,
+        f"select least(min(race_date), $start), greatest(max(race_date), $end) from {table.relation}",
+        {"start": start, "end": end},
+    )
+    record_change(connection, table.name, first, last, date(first.year, 1, 1))
+
+
 def record_refresh(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> None:
     """Write down that a table has taken in every change there is, in all years of a window."""
     _ensure_records(connection)

@@ -153,6 +153,22 @@ def test_a_table_built_again_from_the_same_rows_has_not_changed(connection: duck
     assert days == [(NEW_YEAR,), (None,)]
 
 
+@pytest.mark.parametrize("end", [NEW_YEARS_EVE, date(2023, 12, 31)])
+def test_other_columns_or_types_change_every_year_of_the_table(
+    connection: duckdb.DuckDBPyConnection, end: date
+) -> None:
+    refresh(connection, [SHAPE], YEARS[0])
+    # An older version of the SQL, whose years are all given the new type as soon as one of them is built again.
+    connection.execute("alter table core.entries alter column stall set data type varchar")
+    refresh_table(connection, "core/entries", NEW_YEAR, end)
+    for year in YEARS:
+        record_change(connection, "core/races", date(year, 1, 1), date(year, 12, 31), date(year, 9, 3))
+        first = date(year, 1, 1)
+        assert first_day_to_build(connection, load_table(SHAPE), first, date(year, 12, 31)) == first
+    # What was rebuilt is the window all the same: nothing else is looked at by the proof of a refresh.
+    assert refreshed_days(connection, "core/entries") == (NEW_YEAR, end)
+
+
 def test_the_first_difference_is_of_rows_changed_added_or_gone() -> None:
     days = {NEW_YEAR + timedelta(days=n): (3, 30 + n) for n in range(4)}
     assert first_difference(days, dict(days)) is None
