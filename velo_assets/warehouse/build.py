@@ -22,6 +22,7 @@ from velo_assets.warehouse.changes import (
     first_day_to_build,
     first_difference,
     is_dated_by_declarations,
+    is_watched,
     record_change,
     record_change_of_columns,
     record_refresh,
@@ -341,7 +342,7 @@ def _watched_days(
 
     What is made of such a table is built from the first day on that differs, and features follow what they are made of.
     """
-    if start.year != end.year or is_dated_by_declarations(table) or not columns:
+    if start.year != end.year or is_dated_by_declarations(table) or not is_watched(table.name) or not columns:
         return None
     return days_of(connection, table.relation, (column for column, _ in columns), start, end)
 

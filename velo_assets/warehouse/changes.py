@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import cache
 
 import duckdb
 
 from velo_assets.warehouse.builds import ensure_builds
 from velo_assets.warehouse.query import row_of
-from velo_assets.warehouse.sql_table import SqlTable
+from velo_assets.warehouse.sql_table import SqlTable, all_tables
 
 FEATURES = "features"
 
@@ -27,6 +28,12 @@ Days = Mapping[date, tuple[int, int]]
 def is_dated_by_declarations(table: SqlTable) -> bool:
     """Whether a day's rows are made of nothing later than that day's declarations: every feature of a runner is."""
     return table.schema == FEATURES and table.is_by_runner
+
+
+@cache
+def is_watched(name: str) -> bool:
+    """Whether a change of a table is looked for day by day: a feature that can be built from a late day on reads it."""
+    return any(name in table.dependencies for table in all_tables() if is_dated_by_declarations(table))
 
 
 def days_of(
