@@ -14,19 +14,18 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
+
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.connection import Warehouse
 
 _GENERATED_FOLDERS = ("landing", "exports", "mlartifacts", "reports", "dagster", "snapshots", "warehouse.duckdb.tmp")
-_GENERATED_FILES = (
-    "warehouse.duckdb",
-    "warehouse.duckdb.wal",
-    "warehouse.duckdb.lock",
-    "mlflow.db",
-    "mlflow.db-wal",
-    "mlflow.db-shm",
-    "mlflow.db.lock",
-)
+_GENERATED_FILES = ("warehouse.duckdb", "warehouse.duckdb.wal", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm")
+"""Not the lock files: who queues on one that is gone holds nothing when its turn comes."""
+
+_CLEAN_WAITS_SECONDS = 5.0
+"""How long `clean` waits for readers, who are not named and soon done."""
+
 _BACKED_UP_FOLDERS = ("landing", "exports", "mlartifacts", "reports")
 """The exports too: build records say that they are there, and training reads them instead of the warehouse."""
 
@@ -37,6 +36,8 @@ _MANIFEST = "backup.json"
 def clean(root: DataRoot) -> list[Path]:
     """Remove what was simulated or generated below a data root; never an input.
 
+    The warehouse lock is held meanwhile, and its file stays.
+
     Args:
         root: the data root.
 
@@ -44,31 +45,34 @@ def clean(root: DataRoot) -> list[Path]:
         What was removed.
 
     Raises:
+        WarehouseLockTimeout: readers did not finish.
         RuntimeError: a run is going on, or results were landed from files that are no longer in the input folders:
             the landed copy is then the only one.
     """
     from velo_assets.simulation.marker import remove_simulated
 
-    holder = Warehouse(root.warehouse).holder()
+    warehouse = Warehouse(root.warehouse, lock_timeout_seconds=_CLEAN_WAITS_SECONDS)
+    holder = warehouse.holder()
     if holder:
         raise RuntimeError(f"The warehouse is in use by {holder}; stop it before cleaning.")
-    lost = _landed_without_source(root)
-    if lost:
-        raise RuntimeError(
-            f"These files were landed and have since left the input folders: {', '.join(lost)}. "
-            "The landed copy is the only one left: put them back, or `velo land --forget` each, then clean."
-        )
-    removed = remove_simulated(root.path)
-    for name in _GENERATED_FOLDERS:
-        folder = root.path / name
-        if folder.is_dir():
-            shutil.rmtree(folder)
-            removed.append(folder)
-    for name in _GENERATED_FILES:
-        file = root.path / name
-        if file.is_file():
-            file.unlink()
-            removed.append(file)
+    with warehouse.locked("velo clean"):
+        lost = _landed_without_source(root)
+        if lost:
+            raise RuntimeError(
+                f"These files were landed and have since left the input folders: {', '.join(lost)}. "
+                "The landed copy is the only one left: put them back, or `velo land --forget` each, then clean."
+            )
+        removed = remove_simulated(root.path)
+        for name in _GENERATED_FOLDERS:
+            folder = root.path / name
+            if folder.is_dir():
+                shutil.rmtree(folder)
+                removed.append(folder)
+        for name in _GENERATED_FILES:
+            file = root.path / name
+            if file.is_file():
+                file.unlink()
+                removed.append(file)
     return removed
 
 
@@ -169,11 +173,12 @@ def _point_views_here(root: DataRoot) -> None:
 
 
 def _landed_without_source(root: DataRoot) -> list[str]:
+    """Live files of the manifest that are in no input folder; for who holds the lock."""
     if not root.warehouse.exists():
         return []
     from velo_assets.warehouse.build import table_exists
 
-    with Warehouse(root.warehouse).read("velo clean") as connection:
+    with duckdb.connect(str(root.warehouse), read_only=True) as connection:
         if not table_exists(connection, "landing/manifest"):
             return []
         rows = connection.execute("select file from landing.manifest where status = 'live' order by file").fetchall()

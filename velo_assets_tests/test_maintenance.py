@@ -131,8 +131,25 @@ def test_a_backup_that_fails_leaves_nothing(root: DataRoot, tmp_path: Path, monk
 def test_clean_keeps_real_inputs(root: DataRoot) -> None:
     removed = clean(root)
     assert root.warehouse in removed
-    assert sorted(path.name for path in root.path.iterdir()) == ["raceform"]
+    assert sorted(path.name for path in root.path.iterdir()) == ["raceform", "warehouse.duckdb.lock"]
     assert (root.raceform / "a.csv").exists()
+
+
+def test_clean_holds_the_lock_and_leaves_its_file_to_those_who_queue(
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = Warehouse(root.warehouse)
+    holders = []
+
+    def remove(folder: Path) -> None:
+        holders.append(warehouse.holder())
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    queued_on = warehouse.lock_path.stat().st_ino
+    clean(root)
+    assert holders
+    assert all("velo clean" in str(holder) for holder in holders)
+    assert warehouse.lock_path.stat().st_ino == queued_on
 
 
 def test_clean_refuses_when_the_landed_copy_is_the_only_one(root: DataRoot) -> None:
