@@ -88,7 +88,13 @@ def backup(root: DataRoot, destination: Path, now: datetime | None = None) -> Pa
 
     Returns:
         The backup folder, with the SHA-256 of each file in backup.json.
+
+    Raises:
+        FileNotFoundError: there is no warehouse yet.
+        FileExistsError: there is a backup of that second.
     """
+    if not root.warehouse.exists():
+        raise FileNotFoundError(f"There is no warehouse at {root.warehouse} to back up yet: run `velo run` first.")
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     target = destination / f"velo-{stamp}"
     if target.exists():

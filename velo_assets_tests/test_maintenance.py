@@ -128,6 +128,14 @@ def test_a_backup_that_fails_leaves_nothing(root: DataRoot, tmp_path: Path, monk
     assert list((tmp_path / "backups").iterdir()) == []
 
 
+def test_a_root_without_a_warehouse_is_not_backed_up_and_gets_none(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path / "root")
+    root.path.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no warehouse at .* `velo run` first"):
+        backup(root, tmp_path / "backups", NOON)
+    assert [path.name for path in tmp_path.rglob("*")] == ["root"]
+
+
 def test_clean_keeps_real_inputs(root: DataRoot) -> None:
     removed = clean(root)
     assert root.warehouse in removed
