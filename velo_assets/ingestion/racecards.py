@@ -105,8 +105,8 @@ RACECARDS_SCHEMA: dict[str, pl.DataType] = {
 def read_racecards(path: Path) -> ParsedFile:
     """Read one file of racecards, .json or .json.gz.
 
-    A field that is absent, blank or of another kind than its column is null, and so is a rating or stall of 0: the
-    cards write 0 for none.
+    A field that is absent, blank or of another kind than its column is null, and so is a rating, stall or distance of
+    0: the cards write 0 for none.
 
     Returns:
         One row per runner, columns of `RACECARDS_SCHEMA`. `horse`, `sire` and `dam` carry the country as the results
@@ -239,7 +239,7 @@ def _value(value: object, kind: pl.DataType) -> object:
         return value if isinstance(value, bool) else None
     number = _number(value)
     if isinstance(kind, pl.Float64):
-        return number
+        return number if number is not None and number > 0 else None
     return int(number) if number is not None and number.is_integer() and 0 < number < 1_000_000 else None
 
 

@@ -29,6 +29,8 @@ REASONS: dict[str, str] = {
     "unreadable_dec": "the decimal odds are not odds above 1; price null",
     "unreadable_pos": "unknown finishing code; outcome unknown",
     "unreadable_dist": "the distance can't be read; null",
+    "unreadable_dist_m": "the distance in metres is no number above 0; null",
+    "unreadable_dist_y": "the distance in yards is no number above 0; null",
     "unreadable_wgt": "the weight can't be read; null",
     "unreadable_lbs": "the weight in pounds can't be read; null",
     "unreadable_time": "the time can't be read; null",
@@ -44,7 +46,7 @@ REASONS: dict[str, str] = {
 
 KEPT = (
     *("wrong_encoding", "unreadable_bsp", "unreadable_result"),
-    *("unreadable_calls", "unreadable_sections", "unreadable_race_times"),
+    *("unreadable_calls", "unreadable_sections", "unreadable_race_times", "unreadable_distance"),
 )
 """Reason codes of sidecars and Betfair files whose row lands all the same: rejects of a field."""
 
@@ -53,6 +55,8 @@ UNREADABLE: dict[str, str] = {
     "dec": "decimal_odds_of(value) is null and dash_or_null(value) is not null",
     "pos": "outcome_of(value) = 'unknown' and text_or_null(value) is not null and trim(value) <> '0'",
     "dist": "distance_furlongs_of(value) is null and text_or_null(value) is not null",
+    "dist_m": "measured_distance(value) is null and dash_or_null(value) is not null",
+    "dist_y": "measured_distance(value) is null and dash_or_null(value) is not null",
     "wgt": "weight_lb_of(value) is null and dash_or_null(value) is not null",
     "lbs": "weight_lb_of(value) is null and dash_or_null(value) is not null",
     "time": "time_seconds_of(value) is null and dash_or_null(value) is not null",

@@ -24,6 +24,7 @@ REASONS = {
     "unreadable_calls": "the calls are not positions; the row is kept without them",
     "unreadable_sections": "the sections are not times; the row is kept without them",
     "unreadable_race_times": "the race times are not times; the row is kept without them",
+    "unreadable_distance": "the distance is no number of metres above 0; the row is kept without it",
 }
 """Reason codes of rejects, besides those of damaged lines."""
 
@@ -64,7 +65,7 @@ def read_sectionals(path: Path) -> ParsedFile:
     table = read_delimited(path, _REQUIRED, _OPTIONAL)
     rows = table.rows.with_columns(
         pl.col("declared_weight_lb").cast(pl.Int32, strict=False),
-        pl.col("distance_m").cast(pl.Float64, strict=False),
+        _metres("distance_m").alias("metres"),
         _positions("calls").alias("call_positions"),
         _seconds("race_times").alias("leader_elapsed_seconds"),
         _seconds("sections").alias("sections_read"),
@@ -77,6 +78,7 @@ def read_sectionals(path: Path) -> ParsedFile:
     rows = rows.join(of_race, on="race_id", how="left", maintain_order="left").with_columns(
         pl.when(~pl.col("repeats_leader")).then("sections_read").alias("section_seconds"),
         _differences("leader_elapsed_seconds").alias("leader_section_seconds"),
+        pl.col("metres").alias("distance_m"),
     )
     return ParsedFile(_typed(rows), rejects_frame(rejects), "sectionals")
 
@@ -95,6 +97,11 @@ def _seconds(column: str) -> pl.Expr:
     bare = pl.element().str.strip_chars("()")
     minutes = bare.str.extract(_SECONDS, 1).cast(pl.Float64).fill_null(0.0)
     return _parts(column).list.eval(minutes * 60 + bare.str.extract(_SECONDS, 2).cast(pl.Float64))
+
+
+def _metres(column: str) -> pl.Expr:
+    value = pl.col(column).cast(pl.Float64, strict=False)
+    return pl.when(value.is_finite() & (value > 0)).then(value)
 
 
 def _differences(column: str) -> pl.Expr:
@@ -122,7 +129,8 @@ def _unreadable(rows: pl.DataFrame) -> list[Reject]:
     ):
         bad = rows.filter(pl.col(parsed).list.eval(pl.element().is_null()).list.any())
         rejects += _as_rejects(bad.with_columns(reason=pl.lit(f"unreadable_{column}")), column)
-    return rejects
+    bad = rows.filter(pl.col("metres").is_null() & ~pl.col("distance_m").str.contains("^-+$"))
+    return rejects + _as_rejects(bad.with_columns(reason=pl.lit("unreadable_distance")), "distance_m")
 
 
 def _as_rejects(rows: pl.DataFrame, detail: str | None) -> list[Reject]:

@@ -26,10 +26,13 @@ MACROS: tuple[str, ...] = (
             then nullif({FURLONGS_PER_MILE} * distance_part(distance, 1) + distance_part(distance, 2)
                         + distance_fraction(distance) + distance_part(distance, 4) / {YARDS_PER_FURLONG}, 0)::double
             end""",
+    # Metres or yards that somebody measured; features divide by them, and no race is of length 0.
+    """create or replace temp macro measured_distance(value) as
+       case when regexp_full_match(trim(value), '[0-9]{1,5}(\\.[0-9]+)?') then nullif(trim(value)::double, 0) end""",
     f"create or replace temp macro furlongs_to_metres(furlongs) as furlongs * {METRES_PER_FURLONG}",
     f"create or replace temp macro metres_to_furlongs(metres) as metres / {METRES_PER_FURLONG}",
 )
-"""Macros: text of a distance to furlongs; furlongs to metres and back."""
+"""Macros: text of a distance to furlongs; text of a number to metres or yards; furlongs to metres and back."""
 
 
 def distance_text(half_furlongs: int) -> str:

@@ -127,9 +127,10 @@ def test_missing_and_odd_fields_are_null_never_zero(tmp_path: Path) -> None:
         number=10**400,
     )
     bare = {"name": "D"}
-    rows = read_racecards(write(tmp_path, card(race(odd, bare)))).rows
+    rows = read_racecards(write(tmp_path, card(race(odd, bare, distance_f=0, distance_y="0")))).rows
     columns = ["stall", "official_rating", "card_rating", "card_speed_rating", "weight_lb", "age_years", "foaling_date"]
     assert rows.select(columns).rows() == [(None, None, None, None, 161, None, None), (None,) * 7]
+    assert rows.select("distance_furlongs", "distance_yards").rows() == [(None, None)] * 2
     assert rows["headgear_first_time"].to_list() == [None, None]
     assert rows["saddle_number"].to_list() == [None, None]
     assert rows["horse"].to_list() == ["C (IRE)", "D"]

@@ -74,6 +74,15 @@ def test_what_can_not_be_read_is_rejected_with_its_line(tmp_path: Path) -> None:
     assert set(of_line_six["reason"]) == {"unreadable_calls", "unreadable_sections"}
 
 
+def test_a_distance_that_no_race_has_is_null_and_rejected_as_a_field(tmp_path: Path) -> None:
+    distances = ["1200", "0", "-5", "far", "nan", "", "---"]
+    parsed = read_sectionals(write(tmp_path, *(f"{n},A,1000,1 1,A,{text},," for n, text in enumerate(distances))))
+    assert parsed.rows["distance_m"].to_list() == [1200.0, *[None] * 6]
+    assert parsed.rejects.select("line_number", "reason", "detail").rows() == [
+        (line, "unreadable_distance", distances[line - 2]) for line in (3, 4, 5, 6)
+    ]
+
+
 def test_gzip_bom_and_columns_in_another_order(tmp_path: Path) -> None:
     path = tmp_path / "sidecar"
     path.write_bytes(gzip.compress("\ufeffhorse,race_id,calls\r\nA,1,3 2 1\r\n".encode()))

@@ -32,6 +32,11 @@ def test_every_form_of_distance() -> None:
     assert call("distance_furlongs_of(value)", list(TEXTS)) == [pytest.approx(v) if v else None for v in TEXTS.values()]
 
 
+def test_a_measured_distance_is_a_number_above_nothing() -> None:
+    texts = ["1811", " 1811.5 ", "0", "0.0", "-5", "far", "", "nan", "inf"]
+    assert call("measured_distance(value)", texts) == [1811.0, 1811.5, *[None] * 7]
+
+
 def test_metres_and_back() -> None:
     assert call("furlongs_to_metres(value::double)", ["5", "8"]) == [pytest.approx(1005.84), pytest.approx(1609.344)]
     assert call("metres_to_furlongs(furlongs_to_metres(value::double))", ["10.5"]) == [pytest.approx(10.5)]

@@ -325,6 +325,31 @@ def test_prices_are_one_per_runner_and_kind(core: duckdb.DuckDBPyConnection) -> 
     )
 
 
+@pytest.mark.parametrize("nothing", ["0", "-5", "nan"])
+def test_a_distance_of_nothing_is_unknown(tmp_path: Path, nothing: str) -> None:
+    root = DataRoot(tmp_path)
+    root.raceform.mkdir()
+    later = {**row(dist=""), **LATER, "dist_m": nothing, "dist_f": ""}
+    del later["sp"], later["wgt"], later["race_id"]
+    (root.raceform / "d.csv").write_text(csv_text([later], list(later)), encoding="utf-8")
+    (root.raceform / "e.csv").write_text(csv_text([row(off="7:10", dist="", race_id="S1")]), encoding="utf-8")
+    with duckdb.connect() as connection:
+        connection.execute("create schema core")
+        register(connection)
+        land(root, connection, today=date(2026, 1, 1))
+        assert connection.execute("select severity, reason, detail from landing.rejects").fetchall() == [
+            ("field", "unreadable_dist_m", nothing)
+        ]
+        # A sidecar as it landed before such a distance was rejected.
+        connection.execute(
+            "create or replace view landing.sectionals as select 'S1' as race_id, 'Gala Casino Star (IRE)' as horse, "
+            "0.0 as distance_m, null as rail, 1 as sequence, 1 as line_number"
+        )
+        build_table(connection, "core/races", START, END)
+        distances = connection.execute("select distance_m, distance_furlongs from core.races").fetchall()
+    assert distances == [(None, None), (None, None)]
+
+
 def test_rebuilding_a_window_changes_nothing(core: duckdb.DuckDBPyConnection) -> None:
     before = core.execute("select * from core.prices order by all").fetchall()
     build_table(core, "core/prices", date(2015, 1, 1), date(2015, 12, 31))

@@ -17,7 +17,8 @@ cards as (
 ),
 
 sidecar as (
-    select race_id, horse, distance_m, rail
+    -- Sidecars landed with a 0 before it was rejected.
+    select race_id, horse, case when distance_m > 0 then distance_m end as distance_m, rail
     from landing.sectionals
     qualify row_number() over (partition by race_id, horse order by sequence desc, line_number desc) = 1
 ),
@@ -53,8 +54,8 @@ from_results as (
         min(text_or_null(landed.dist)) as distance_text,
         coalesce(
             min(sidecar.distance_m),
-            min(try_cast(landed.dist_m as double)),
-            min(try_cast(landed.dist_y as double)) * 0.9144
+            min(measured_distance(landed.dist_m)),
+            min(measured_distance(landed.dist_y)) * 0.9144
         ) as measured_m,
         min(text_or_null(landed.going)) as going,
         min(text_or_null(landed.surface)) as surface_text,
