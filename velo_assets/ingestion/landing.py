@@ -33,6 +33,9 @@ from velo_assets.warehouse.query import row_of
 RESULT_DAYS_AHEAD = 1
 """Results may be dated up to this many days ahead of the clock here, because it is already tomorrow in Sydney."""
 
+CARD_DAYS_AHEAD = 366
+"""Cards and prices may be dated up to this many days ahead: a slip of the pen would have every year up to it built."""
+
 STAGING_MEMORY = "2500MB"
 """Memory limit of the DuckDB connection that reads source files; it streams, so more does not help."""
 
@@ -172,7 +175,7 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
         raise FileNotFoundError(
             f"The data root {root.path} does not exist; create it, or set VELO_DATA to one that does."
         )
-    last_date = (today or datetime.now(UTC).date()) + timedelta(days=RESULT_DAYS_AHEAD)
+    today = today or datetime.now(UTC).date()
     manifest.create_tables(connection)
     before = manifest.year_fingerprints(connection)
     _remove_orphans(root, connection)
@@ -185,7 +188,7 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
             if kind == "sectionals" and views_behind:
                 _refresh_views(root, connection)
                 views_behind = False
-            files.append(_land_file(root, connection, staging, known, kind, path, last_date))
+            files.append(_land_file(root, connection, staging, known, kind, path, today))
             views_behind |= kind != "sectionals" and files[-1].outcome == "landed"
     _retire_covered(root, connection)
     _refresh_views(root, connection)
@@ -272,7 +275,7 @@ def _land_file(
     known: dict[str, KnownVersion],
     kind: str,
     path: Path,
-    last_date: date,
+    today: date,
 ) -> LandedFile:
     name = _relative(root, path)
     storable = name.encode("utf-8", "replace").decode()
@@ -305,9 +308,11 @@ def _land_file(
     work.mkdir()
     try:
         if kind == "raceform":
+            last_date = today + timedelta(days=RESULT_DAYS_AHEAD)
             layout, parts, years, rejects = _raceform(path, work, staging.connection, name, sequence, last_date)
         else:
-            layout, parts, years, rejects = _other(connection, OTHER_KINDS[kind], path, work, name, sequence)
+            last_date = today + timedelta(days=CARD_DAYS_AHEAD)
+            layout, parts, years, rejects = _other(connection, OTHER_KINDS[kind], path, work, name, sequence, last_date)
         status, error = manifest.LIVE, None
     except (LayoutError, duckdb.Error, pl.exceptions.PolarsError) as refusal:
         reason = str(refusal) if isinstance(refusal, LayoutError) else f"{path.name}: can't be read ({refusal})."
@@ -362,33 +367,41 @@ def _raceform(
 
 
 def _other(
-    connection: duckdb.DuckDBPyConnection, kind: Kind, path: Path, work: Path, name: str, sequence: int
+    connection: duckdb.DuckDBPyConnection,
+    kind: Kind,
+    path: Path,
+    work: Path,
+    name: str,
+    sequence: int,
+    last_date: date,
 ) -> _Landed:
     if not path.name.lower().endswith(kind.endings):
         raise LayoutError(path, f"not a {kind.name} file by its name; use one of {', '.join(kind.endings)}.")
     parsed = kind.read(path)
-    rows, early = _from_first_year(parsed.rows)
+    rows, misdated = _of_our_years(parsed.rows, last_date)
     part = work / "rows.parquet"
     rows.with_columns(pl.lit(name).alias("source_file"), pl.lit(sequence, pl.Int64()).alias("sequence")).write_parquet(
         part
     )
     severity = pl.when(pl.col("reason").is_in(KEPT)).then(pl.lit(FIELD)).otherwise(pl.lit(ROW))
-    rejects = pl.concat([parsed.rejects, early]).with_columns(severity.alias("severity"))
+    rejects = pl.concat([parsed.rejects, misdated]).with_columns(severity.alias("severity"))
     return parsed.layout, [(None, part)], _years_of(connection, kind.name, rows, _sha256(path)), rejects
 
 
-def _from_first_year(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that a yearly partition can hold, and rejects of the earlier ones, as results have them."""
+def _of_our_years(rows: pl.DataFrame, last_date: date) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of the years that are kept, up to `last_date`, and rejects of the others, as results have them."""
     if "race_date" not in rows.columns:
         return rows, rejects_frame([])
-    is_early = (pl.col("race_date") < date(FIRST_YEAR, 1, 1)).fill_null(False)
-    early = rows.filter(is_early)
-    numbers = early["line_number"] if "line_number" in early.columns else [None] * early.height
+    day = pl.col("race_date")
+    reason = pl.when(day < date(FIRST_YEAR, 1, 1)).then(pl.lit("before_first_year"))
+    judged = rows.with_columns(reason=reason.when(day > last_date).then(pl.lit("too_far_ahead")))
+    misdated = judged.filter(pl.col("reason").is_not_null())
+    numbers = misdated["line_number"] if "line_number" in misdated.columns else [None] * misdated.height
     rejects: list[Reject] = [
-        {"line_number": number, "raw_text": None, "reason": "before_first_year", "detail": str(day)}
-        for number, day in zip(numbers, early["race_date"], strict=True)
+        {"line_number": number, "raw_text": None, "reason": why, "detail": str(when)}
+        for number, why, when in zip(numbers, misdated["reason"], misdated["race_date"], strict=True)
     ]
-    return rows.filter(~is_early), rejects_frame(rejects)
+    return judged.filter(pl.col("reason").is_null()).drop("reason"), rejects_frame(rejects)
 
 
 def _years_of(connection: duckdb.DuckDBPyConnection, kind: str, rows: pl.DataFrame, sha256: str) -> pl.DataFrame:

@@ -13,6 +13,7 @@ REASONS: dict[str, str] = {
     "broken_date": "the date is not a calendar date written YYYY-MM-DD",
     "before_first_year": "the date lies before the first year that is kept",
     "future_date": "the date lies in the future, where no result can be",
+    "too_far_ahead": "the date lies over a year ahead, where no card can be",
     "missing_course": "no course",
     "missing_horse": "no horse",
     "repeated_header": "a header line inside the file",

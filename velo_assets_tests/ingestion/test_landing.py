@@ -302,6 +302,23 @@ def test_a_card_from_before_the_first_year_is_rejected_and_makes_no_year(
     ]
 
 
+def test_a_card_of_decades_to_come_is_rejected_and_makes_no_year(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    # Every year up to it would be built.
+    days = ("2062-06-01", "2027-01-03", "2027-01-02", "2026-01-02")
+    races = {f"14:{n:02}": {"date": day, "runners": [{"name": "Early Bird"}]} for n, day in enumerate(days)}
+    (root.racecards / "card.json").write_text(json.dumps({"GB": {"Ascot": races}}), encoding="utf-8")
+    write(root, "a.csv", [row()])
+    summary = landing(root, warehouse)
+    assert [(file.rows, file.rejected_rows) for file in summary.files if file.kind == "racecards"] == [(2, 2)]
+    assert list(year_fingerprints(warehouse)) == [2015, 2026, 2027]
+    assert warehouse.execute("select reason, severity, detail from landing.rejects order by detail").fetchall() == [
+        ("too_far_ahead", "row", "2027-01-03"),
+        ("too_far_ahead", "row", "2062-06-01"),
+    ]
+
+
 def test_a_row_that_lands_without_one_value_is_no_rejected_row(
     root: DataRoot, warehouse: duckdb.DuckDBPyConnection
 ) -> None:
