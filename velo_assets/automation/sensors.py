@@ -16,6 +16,7 @@ from velo_assets.assets.serving import TRAIN_TAG
 from velo_assets.automation.alarms import ALARM_SENSORS
 from velo_assets.automation.instance import PROCESS_TAG
 from velo_assets.automation.jobs import evaluate, land, refresh, train
+from velo_assets.ingestion.inputs import files_in
 from velo_assets.partitions import range_tags
 from velo_assets.resources.data import DataRootResource
 from velo_assets.settings import FIRST_YEAR
@@ -116,13 +117,11 @@ SENSORS = (new_files, landed_years, results_of_predicted_races, retrain_when_ask
 
 
 def _listing(folders: list[Path]) -> list[tuple[str, int, int]]:
-    """Path, size and time of every settled file."""
+    """Path, size and time of every settled file that landing takes."""
     now = datetime.now(UTC).timestamp()
     listing = []
     for folder in folders:
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
-            if path.name.startswith((".", "README")) or not path.is_file():
-                continue
+        for path in files_in(folder):
             stat = path.stat()
             if now - stat.st_mtime >= SETTLING_SECONDS:
                 listing.append((str(path), stat.st_size, stat.st_mtime_ns))

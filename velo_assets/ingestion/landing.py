@@ -20,6 +20,7 @@ import duckdb
 import polars as pl
 
 from velo_assets.ingestion import manifest
+from velo_assets.ingestion.inputs import files_in
 from velo_assets.ingestion.manifest import KnownVersion, ManifestEntry
 from velo_assets.ingestion.parsed import LayoutError, ParsedFile, Reject, rejects_frame
 from velo_assets.ingestion.raceform import YEAR_SCHEMA, stage_raceform
@@ -38,12 +39,6 @@ CARD_DAYS_AHEAD = 366
 
 STAGING_MEMORY = "2500MB"
 """Memory limit of the DuckDB connection that reads source files; it streams, so more does not help."""
-
-NOTES = ("readme", "readme.md", "readme.txt", "simulated.json")
-"""Files beside the results that hold none, in lower case."""
-
-PASSED_OVER = (".md", ".part", ".partial", ".tmp", ".crdownload")
-"""Endings of notes and of downloads that are not finished."""
 
 _CHUNK_BYTES = 1 << 23
 
@@ -149,12 +144,8 @@ def input_files(root: DataRoot) -> Iterator[tuple[str, Path]]:
         "streams": root.betfair_streams,
     }
     for kind in manifest.KINDS:
-        folder = folders[kind]
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            note = path.name.lower() in NOTES or path.suffix.lower() in PASSED_OVER
-            if path.is_file() and not hidden and not note:
-                yield kind, path
+        for path in files_in(folders[kind]):
+            yield kind, path
 
 
 def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | None = None) -> LandingSummary:

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-MARKER_NAME = "SIMULATED.json"
-NOT_RESULTS = ("readme", "readme.txt")
-NOTE_ENDING = ".md"
-"""Notes, which landing passes over. A download that is not finished counts: what comes of it is real."""
+from velo_assets.ingestion.inputs import MARKER_NAME, files_in
+
 DataKind = Literal["empty", "simulated", "real"]
 
 
@@ -73,18 +71,9 @@ def write_marker(raceform_dir: Path, marker: Marker) -> Path:
 
 
 def result_files(raceform_dir: Path) -> list[Path]:
-    """Everything in a raceform folder that counts as results: not hidden, no note, not the marker; sub-folders
-    included."""
-    if not raceform_dir.is_dir():
-        return []
-    found = []
-    for path in sorted(raceform_dir.rglob("*")):
-        relative = path.relative_to(raceform_dir)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        note = path.name.lower() in NOT_RESULTS or path.suffix.lower() == NOTE_ENDING
-        if path.is_file() and not hidden and not note and path.name != MARKER_NAME:
-            found.append(path)
-    return found
+    """Everything in a raceform folder that counts as results: what landing takes, and downloads that are not finished,
+    because what comes of them is real."""
+    return list(files_in(raceform_dir, unfinished=True))
 
 
 def data_kind(raceform_dir: Path) -> DataKind:

@@ -17,11 +17,11 @@ import pytest
 from velo_assets.automation.instance import velo_instance
 from velo_assets.automation.runner import Outcome, execute
 from velo_assets.definitions import defs
+from velo_assets.ingestion.inputs import MARKER_NAME
 from velo_assets.ingestion.landing import land
 from velo_assets.modelling.market import probabilities
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.cards import racecard_from_results, split_country
-from velo_assets.simulation.marker import MARKER_NAME
 from velo_assets.warehouse.bench import feature_order
 from velo_assets.warehouse.build import build_table, replace_window
 from velo_assets.warehouse.connection import Warehouse

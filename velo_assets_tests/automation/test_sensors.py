@@ -15,9 +15,10 @@ from velo_assets.automation.instance import PROCESS_TAG, process_tag
 from velo_assets.automation.runner import report_forgotten
 from velo_assets.automation.schedules import nightly_schedule
 from velo_assets.definitions import defs
-from velo_assets.ingestion.landing import LandingSummary
+from velo_assets.ingestion.landing import LandingSummary, input_files
 from velo_assets.partitions import range_tags
 from velo_assets.resources.data import DataRootResource
+from velo_assets.settings import DataRoot
 
 RESULTS = dg.AssetKey(["landing", "raceform"])
 
@@ -73,6 +74,16 @@ def test_a_new_file_asks_for_one_landing(tmp_path: Path, instance: dg.DagsterIns
 def test_a_file_still_being_copied_waits(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     drop(tmp_path / "racecards" / "tomorrow.json", age_seconds=0)
     assert look(sensors.new_files, instance, tmp_path).skip_message == "No new files."
+
+
+def test_what_landing_passes_over_asks_for_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    for name in ("README.md", "where from.md", "readme.txt", "SIMULATED.json", "half.csv.part", ".old/day.csv"):
+        drop(tmp_path / "raceform" / name)
+    assert list(input_files(DataRoot(tmp_path))) == []
+    assert look(sensors.new_files, instance, tmp_path).skip_message == "No new files."
+    drop(tmp_path / "raceform" / "README 2026.csv")
+    assert [path.name for _, path in input_files(DataRoot(tmp_path))] == ["README 2026.csv"]
+    assert len(look(sensors.new_files, instance, tmp_path).run_requests) == 1
 
 
 def test_landed_years_are_refreshed_once(instance: dg.DagsterInstance) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from velo_assets.ingestion.inputs import MARKER_NAME
 from velo_assets.simulation.marker import (
-    MARKER_NAME,
     Marker,
     MixedDataError,
     data_kind,
