@@ -24,6 +24,12 @@ from velo_assets.settings import FIRST_YEAR
 SETTLING_SECONDS = 5
 """A file touched more recently is still being copied; the next look takes it."""
 
+LANDING_ATTEMPTS = 3
+"""How often one state of the input folders is landed while its runs fail."""
+
+RETRY_SECONDS = 600
+"""How long a failed landing is let be: a full disk or a held lock is seldom gone in half a minute."""
+
 INPUTS = ("raceform", "sectionals", "racecards", "betfair_sp", "betfair_streams")
 LANDING_KEYS = tuple(
     dg.AssetKey(["landing", kind]) for kind in ("raceform", "sectionals", "racecards", "betfair_sp", "streams")
@@ -36,13 +42,14 @@ LANDING_KEYS = tuple(
     description="New or changed files in an input folder: land them.",
 )
 def new_files(context: dg.SensorEvaluationContext, data_root: DataRootResource) -> dg.SensorResult | dg.SkipReason:
-    """Ask for one landing run per state of the input folders."""
+    """Ask for one landing run per state of the input folders, and for another when it fails."""
     root = data_root.root()
     listing = _listing([root.path / name for name in INPUTS])
     state = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
-    if not listing or state == context.cursor:
+    attempt = _next_attempt(context.instance, state) if state == context.cursor else 1
+    if not listing or attempt is None:
         return dg.SkipReason("No new files.")
-    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"land-{state}")], cursor=state)
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=_landing_key(state, attempt))], cursor=state)
 
 
 @dg.sensor(
@@ -114,6 +121,22 @@ def retrain_when_asked(context: dg.SensorEvaluationContext) -> dg.SensorResult |
 
 
 SENSORS = (new_files, landed_years, results_of_predicted_races, retrain_when_asked, *ALARM_SENSORS)
+
+
+def _landing_key(state: str, attempt: int) -> str:
+    return f"land-{state}" if attempt == 1 else f"land-{state}-{attempt}"
+
+
+def _next_attempt(instance: dg.DagsterInstance, state: str) -> int | None:
+    """Number of the next landing of a state whose landings failed a while ago, None when there is to be none."""
+    keys = [_landing_key(state, attempt) for attempt in range(1, LANDING_ATTEMPTS + 1)]
+    records = instance.get_run_records(filters=dg.RunsFilter(tags={"dagster/run_key": keys}))
+    if any(record.dagster_run.status != dg.DagsterRunStatus.FAILURE for record in records):
+        return None
+    last = max((record.end_time or 0.0 for record in records), default=None)
+    if last is None or datetime.now(UTC).timestamp() - last < RETRY_SECONDS:
+        return None
+    return len(records) + 1 if len(records) < LANDING_ATTEMPTS else None
 
 
 def _listing(folders: list[Path]) -> list[tuple[str, int, int]]:

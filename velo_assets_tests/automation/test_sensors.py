@@ -71,6 +71,50 @@ def test_a_new_file_asks_for_one_landing(tmp_path: Path, instance: dg.DagsterIns
     )
 
 
+def landed_as(key: str, instance: dg.DagsterInstance, *, fails: bool) -> None:
+    """A landing run asked for under a key, as the daemon starts it."""
+
+    @dg.asset
+    def landing() -> None:
+        assert not fails
+
+    tags = {"dagster/run_key": key, "dagster/sensor_name": "new_files"}
+    assert dg.materialize([landing], instance=instance, tags=tags, raise_on_error=False).success != fails
+
+
+def test_a_landing_that_failed_is_tried_again_after_a_while_three_times_in_all(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(tmp_path / "raceform" / "day.csv")
+    first = look(sensors.new_files, instance, tmp_path)
+    keys = [first.run_requests[0].run_key]
+    for _ in range(2):
+        landed_as(keys[-1], instance, fails=True)
+        assert look(sensors.new_files, instance, tmp_path, first.cursor).skip_message == "No new files."
+        with monkeypatch.context() as later:
+            later.setattr(sensors, "RETRY_SECONDS", 0)
+            (request,) = look(sensors.new_files, instance, tmp_path, first.cursor).run_requests
+        keys.append(request.run_key)
+    assert len(set(keys)) == sensors.LANDING_ATTEMPTS
+    landed_as(keys[-1], instance, fails=True)
+    monkeypatch.setattr(sensors, "RETRY_SECONDS", 0)
+    assert look(sensors.new_files, instance, tmp_path, first.cursor).skip_message == "No new files."
+    drop(tmp_path / "raceform" / "day.csv", "changed")
+    assert look(sensors.new_files, instance, tmp_path, first.cursor).run_requests[0].run_key not in keys
+
+
+def test_a_landing_that_succeeded_at_last_is_not_tried_again(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "RETRY_SECONDS", 0)
+    drop(tmp_path / "raceform" / "day.csv")
+    first = look(sensors.new_files, instance, tmp_path)
+    landed_as(first.run_requests[0].run_key, instance, fails=True)
+    second = look(sensors.new_files, instance, tmp_path, first.cursor)
+    landed_as(second.run_requests[0].run_key, instance, fails=False)
+    assert look(sensors.new_files, instance, tmp_path, second.cursor).skip_message == "No new files."
+
+
 def test_a_file_still_being_copied_waits(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     drop(tmp_path / "racecards" / "tomorrow.json", age_seconds=0)
     assert look(sensors.new_files, instance, tmp_path).skip_message == "No new files."
