@@ -30,11 +30,13 @@ class Plan:
         assets: asset names, dependencies first.
         first_year: first year out of date; None when only unpartitioned assets are.
         last_year: last year with data.
+        landed_years: years of which something has landed.
     """
 
     assets: tuple[str, ...]
     first_year: int | None
     last_year: int | None
+    landed_years: tuple[int, ...]
 
 
 @dataclass
@@ -104,6 +106,7 @@ def plan(
         assets=tuple(node.name for node in nodes if node.name in behind),
         first_year=behind_years[0] if behind_years else None,
         last_year=behind_years[-1] if behind_years else None,
+        landed_years=tuple(sorted(landed)),
     )
 
 
@@ -136,8 +139,12 @@ def run_chain(
     execute(defs, instance, "land", outcome)
     nodes = nodes_of(asset for asset in defs.assets or [] if isinstance(asset, dg.AssetsDefinition))
     todo = plan(nodes, root, to_layer=to_layer, years=years)
+    nothing_landed = years is not None and not any(years[0] <= year <= years[1] for year in todo.landed_years)
+    if years and nothing_landed:
+        say(f"Nothing has landed for {years[0]}{f' to {years[1]}' if years[1] > years[0] else ''}.")
     if not todo.assets:
-        say("Everything is up to date.")
+        if not nothing_landed:
+            say("Everything is up to date.")
         return outcome
     first, last = todo.first_year, todo.last_year
     if first is None or last is None:

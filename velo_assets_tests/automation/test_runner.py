@@ -40,7 +40,27 @@ def test_years_that_are_asked_for_are_built_whole_although_a_part_has_changed(
                 found.append(first_day_to_build(connection, load_table(SHAPE), *YEAR))
 
     monkeypatch.setattr(runner, "execute", launched)
-    monkeypatch.setattr(runner, "plan", lambda *_, **__: Plan((SHAPE,), 2021, 2021))
+    monkeypatch.setattr(runner, "plan", lambda *_, **__: Plan((SHAPE,), 2021, 2021, (2021,)))
     with dg.DagsterInstance.ephemeral() as instance:
         run_chain(dg.Definitions(), instance, root, years=years, say=lambda _: None)
     assert found == [since]
+
+
+@pytest.mark.parametrize(
+    ("years", "said"),
+    [
+        (None, "Everything is up to date."),
+        ((2021, 2021), "Everything is up to date."),
+        ((2030, 2030), "Nothing has landed for 2030."),
+        ((2022, 2030), "Nothing has landed for 2022 to 2030."),
+    ],
+)
+def test_years_of_which_nothing_has_landed_are_not_called_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, years: tuple[int, int] | None, said: str
+) -> None:
+    monkeypatch.setattr(runner, "execute", lambda *_, **__: None)
+    monkeypatch.setattr(runner, "plan", lambda *_, **__: Plan((), None, None, (2020, 2021)))
+    lines: list[str] = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_chain(dg.Definitions(), instance, DataRoot(tmp_path), years=years, say=lines.append)
+    assert lines == [said]
