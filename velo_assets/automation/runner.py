@@ -95,10 +95,11 @@ def plan(
     wanted = LAYERS[: LAYERS.index(to_layer) + 1]
     nodes = [node for node in nodes if node.name.split("/")[0] in wanted]
     if years:
+        # A year whose files were forgotten is known from its record alone, and has to be emptied.
         stored = {
             (name, year): fingerprint
             for (name, year), fingerprint in stored.items()
-            if not years[0] <= year <= years[1]
+            if not (years[0] <= year <= years[1] and year in landed)
         }
     behind = stale(nodes, stored, landed, sorted(landed))
     behind_years = sorted({year for missing in behind.values() for year in missing} - {WHOLE})

@@ -8,13 +8,16 @@ import dagster as dg
 import pytest
 
 from velo_assets.automation import runner
-from velo_assets.automation.runner import Plan, run_chain
+from velo_assets.automation.runner import Plan, plan, run_chain
+from velo_assets.ingestion.landing import forget, land
+from velo_assets.ingestion.manifest import year_fingerprints
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import refresh_table
-from velo_assets.warehouse.builds import record_build
+from velo_assets.warehouse.builds import Node, inputs_now, record_build
 from velo_assets.warehouse.changes import first_day_to_build, record_change
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.sql_table import load_table
+from velo_assets_tests.ingestion.raceform_rows import csv_text, row
 from velo_assets_tests.warehouse.small_world import write_core
 
 SHAPE = "features/race_shape"
@@ -64,3 +67,19 @@ def test_years_of_which_nothing_has_landed_are_not_called_up_to_date(
     with dg.DagsterInstance.ephemeral() as instance:
         run_chain(dg.Definitions(), instance, DataRoot(tmp_path), years=years, say=lines.append)
     assert lines == [said]
+
+
+def test_a_year_that_was_forgotten_is_emptied_also_when_it_is_asked_for_by_name(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path)
+    root.raceform.mkdir()
+    races = Node("core/races", "1", ("landing/raceform",), is_yearly=True)
+    for year in (2015, 2016):
+        (root.raceform / f"{year}.csv").write_text(csv_text([row(date=f"{year}-04-26")]), encoding="utf-8")
+    with Warehouse(root.warehouse).connect() as connection:
+        land(root, connection)
+        record_build(
+            connection, races.name, inputs_now(connection, races, (2015, 2016), year_fingerprints(connection)), 1
+        )
+        forget(root, connection, "raceform/2016.csv")
+    assert plan([races], root, years=(2016, 2016)) == Plan((races.name,), 2016, 2016, (2015,))
+    assert plan([races], root, years=(2015, 2015)) == Plan((races.name,), 2015, 2016, (2015,))
