@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from velo_assets.monitoring.drift import drift_table, write_evidently
@@ -24,6 +25,9 @@ from velo_assets.warehouse.sql_table import all_tables
 
 REFERENCE_ROWS = 200_000
 """Rows of the training years, whole days of them evenly spread; more would not move a threshold."""
+
+DRAW_SEED = 7
+"""Of the days drawn where there are more rows than that."""
 
 LEAST_DAYS_SINCE = 15
 """Racing days since the training that are worth a report of their own; with fewer, the last calendar year is held
@@ -189,9 +193,17 @@ def _families(matrix: pl.DataFrame) -> dict[str, list[str]]:
 
 
 def _some_days(raced: pl.DataFrame, first: date, last: date) -> pl.Series:
-    """Every k-th racing day of a period, so that at most REFERENCE_ROWS rows or so are on them."""
+    """One racing day, drawn, of every k in a row, so that at most REFERENCE_ROWS rows or so are on them.
+
+    Every k-th day would be a Tuesday for months on end where racing is daily, and a Sunday for ever where it is twice a
+    week: days of the week differ in class, code and size of the fields.
+    """
     dates = raced["race_date"].filter(raced["race_date"].is_between(first, last))
-    return dates.unique().sort().gather_every(-(-len(dates) // REFERENCE_ROWS))
+    days = dates.unique().sort()
+    every = max(-(-len(dates) // REFERENCE_ROWS), 1)
+    firsts = np.arange(0, len(days), every)
+    drawn = firsts + np.random.default_rng(DRAW_SEED).integers(0, every, len(firsts))
+    return days.gather(np.minimum(drawn, len(days) - 1))
 
 
 def _rows_of(root: DataRoot, days: pl.Series) -> pl.DataFrame:

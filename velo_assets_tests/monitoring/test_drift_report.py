@@ -1,10 +1,12 @@
 """Which two spans a drift report compares."""
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 
 import polars as pl
 import pytest
 
+from velo_assets.monitoring import drift_report
 from velo_assets.monitoring.drift_report import CURRENT_DAYS, LEAST_DAYS_SINCE, choose_periods
 
 YEARS = pl.Series([date(2020, 1, 1) + timedelta(days=7 * week) for week in range(4 * 52)])
@@ -35,3 +37,24 @@ def test_just_after_a_training_the_last_year_is_held_against_those_before() -> N
 def test_one_year_alone_can_not_be_compared() -> None:
     with pytest.raises(ValueError, match="only year"):
         choose_periods(YEARS.head(10), None)
+
+
+@pytest.mark.parametrize(("every", "weekdays"), [(7, range(7)), (2, (2, 6)), (2, range(7))])
+def test_the_days_of_a_long_history_are_of_all_days_of_the_week(
+    every: int, weekdays: Iterable[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ten_years = [date(2010, 1, 1) + timedelta(days=day) for day in range(3650)]
+    raced = pl.DataFrame({"race_date": [day for day in ten_years if day.weekday() in weekdays]})
+    monkeypatch.setattr(drift_report, "REFERENCE_ROWS", -(-raced.height // every))
+    drawn = drift_report._some_days(raced, ten_years[0], ten_years[-1])
+    assert drawn.is_sorted()
+    assert drawn.n_unique() == len(drawn) == pytest.approx(raced.height / every, abs=1)
+    of_weekday = drawn.dt.weekday().value_counts()["count"]
+    assert len(of_weekday) == len(list(weekdays))
+    assert of_weekday.min() > 0.6 * len(drawn) / len(of_weekday)
+    assert drawn.equals(drift_report._some_days(raced, ten_years[0], ten_years[-1]))
+
+
+def test_every_day_of_a_short_history_is_read() -> None:
+    raced = YEARS.to_frame("race_date")
+    assert drift_report._some_days(raced, YEARS[10], YEARS[20]).to_list() == YEARS[10:21].to_list()
