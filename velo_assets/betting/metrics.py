@@ -9,7 +9,7 @@ Definitions
   The turnover of a lay is the backer's stake, not the liability.
 - Win rate = bets won over bets, dead-heaters counting their share; a lay is won when its runner is beaten.
 - A/E = wins / expected wins of the runners bet on, expected from the de-vigged market at the decision price; for lays
-  below 1 is good.
+  below 1 is good. Runners without a market probability (partial books) are on neither side.
 - Archie = N (W - E)^2 / (E (N - E)), about chi-square with 1 degree of freedom when the market is right.
 - Closing-line value = stake-weighted mean of price taken / SP - 1; null when the price taken is itself a closing price.
 - Sharpe = mean / standard deviation of the profit per day with a bet, times the root of such days per year; no
@@ -214,7 +214,7 @@ def race_sums(bets: pl.DataFrame, *labels: str) -> pl.DataFrame:
     Returns:
         By strategy, labels (both as categories) and race, in the order of the ledger: `race_date, race_key, code,
         course, race_class` (as far as the ledger has them), `bets, wins, expected_wins, turnover, profit, laid`; and of
-        the bets with a market probability `base, m1, m2, m3` (see `_moments`) and `priced_turnover`.
+        the bets with a market probability `priced_wins`, `base, m1, m2, m3` (see `_moments`) and `priced_turnover`.
     """
     priced = pl.col("market_probability").is_not_null() & pl.col("matched_price").is_not_null() & (pl.col("stake") > 0)
     # Profit = base + pay-out of the winner: a back loses its stake and is paid stake * odds, a lay the reverse.
@@ -238,6 +238,7 @@ def race_sums(bets: pl.DataFrame, *labels: str) -> pl.DataFrame:
             pl.len().alias("bets"),
             pl.col("win_share").sum().alias("wins"),
             pl.col("market_probability").sum().alias("expected_wins"),
+            pl.col("win_share").filter(p.is_not_null()).sum().alias("priced_wins"),
             pl.col("stake").sum().alias("turnover"),
             pl.col("profit").sum(),
             pl.col("laid").any(),
@@ -260,10 +261,11 @@ def cut(sums: pl.DataFrame, by: str, *, trials: int | None = None) -> pl.DataFra
     """
     keys = ["strategy_id", "group"]
     sums = sums.with_columns(pl.col(keys).cast(pl.Categorical))
-    added = ("bets", "wins", "expected_wins", "turnover", "profit")
+    added = ("bets", "wins", "priced_wins", "expected_wins", "turnover", "profit")
     daily = sums.group_by(*keys, "race_date").agg(pl.col(added).sum(), pl.col("laid").any())
     table = daily.group_by(keys).agg(pl.col(added).sum(), pl.len().alias("days"), pl.col("laid").any())
-    ratio = pl.when(pl.col("expected_wins") > 0).then(pl.col("wins") / pl.col("expected_wins")).otherwise(None)
+    # A partial book expects nothing of its runners, so its winners are not held against what others expected.
+    ratio = pl.when(pl.col("expected_wins") > 0).then(pl.col("priced_wins") / pl.col("expected_wins")).otherwise(None)
     columns = _with_intervals(table, daily).select(
         "strategy_id",
         pl.lit(by).alias("dimension"),

@@ -112,6 +112,19 @@ def test_breakdowns_add_up(by: str) -> None:
     assert parts.get_column("profit").sum() == pytest.approx(bets.get_column("profit").sum())
 
 
+@pytest.mark.parametrize("by", BREAKDOWNS)
+def test_winners_that_no_market_expected_are_not_held_against_its_expectation(by: str) -> None:
+    # Three races of two runners at evens; the market of the third is not known, as of a partial book.
+    frame = wide([[2.0, 2.0]] * 3, [0, 0, 0]).with_columns(probability_fundamental=pl.lit(0.5))
+    partial = frame["race_key"] == frame["race_key"][-1]
+    frame = frame.with_columns(market_probability=pl.when(~partial).then(pl.col("market_probability")))
+    bets = place_bets(frame, [Strategy("form", "Form", "fundamental")])
+    assert strategy_table(bets)["a_over_e"].item() == pytest.approx(1.0)
+    parts = breakdown(bets, by)
+    assert (parts["bets"].sum(), parts["wins"].sum()) == (6, 3.0)
+    assert parts["a_over_e"].to_list() == [pytest.approx(1.0)]
+
+
 def test_price_bands_are_low_included_high_excluded() -> None:
     bets = place_bets(wide([[4.9, 5.0, 7.9, 8.0]], [0]), [ALL])
     parts = breakdown(bets, "price_band")
