@@ -15,11 +15,13 @@ from pathlib import Path
 import polars as pl
 
 from velo_assets.betting.compare import RUNS_OF_VERSIONS, UnknownRunError, load_run
+from velo_assets.modelling.guards import MissingFeatureError
 from velo_assets.modelling.promotion import Candidate, GateDecision
+from velo_assets.modelling.races import KEYS, priced_frame, settled_frame
 from velo_assets.modelling.registry import ModelRegistry, RegisteredModel
 from velo_assets.reports.verdict import judge_backtest, read_backtest
-from velo_assets.serving.bundle import register_bundle
-from velo_assets.serving.training import train_bundle
+from velo_assets.serving.bundle import load_bundle, register_bundle
+from velo_assets.serving.training import train_bundle, watched_frame
 from velo_assets.settings import DataRoot, DecisionPrice
 from velo_assets.warehouse.catalogue import catalogue_hash
 from velo_assets.warehouse.connection import Warehouse
@@ -79,7 +81,7 @@ def train_version(
         price,
         code,
         challenger=f"{name} {version}",
-        champion=None if champion is None else _predictions_of(root, champion, price, code),
+        champion=None if champion is None else _predictions_of(root, warehouse, registry, champion, price, code),
     )
     registry.record_decision(name, version, decision)
     _remember_run(root, version, run_id)
@@ -88,8 +90,16 @@ def train_version(
     return TrainedVersion(version, decision, decision.promoted)
 
 
-def _predictions_of(root: DataRoot, champion: RegisteredModel, price: DecisionPrice, code: str) -> Candidate | None:
-    """The champion's own out-of-sample predictions, from the backtest it was judged by."""
+def _predictions_of(
+    root: DataRoot,
+    warehouse: Warehouse,
+    registry: ModelRegistry,
+    champion: RegisteredModel,
+    price: DecisionPrice,
+    code: str,
+) -> Candidate | None:
+    """The champion's own out-of-sample predictions: those of the backtest it was judged by, and what it makes of the
+    races since. Without these no later version could be compared with it on the same races."""
     run_id = _runs_of_versions(root).get(str(champion.version))
     if run_id is None:
         return None
@@ -97,9 +107,22 @@ def _predictions_of(root: DataRoot, champion: RegisteredModel, price: DecisionPr
         run = load_run(root.reports / "runs", run_id)
     except UnknownRunError:
         return None
-    column = f"probability_{champion.metadata['parameters']['shipped']}"
-    rows = run.predictions.select("race_date", "race_key", "runner_key", "fold", pl.col(column).alias("probability"))
-    return Candidate(champion.label, price.kind, code, rows)
+    bundle = load_bundle(registry.load_files(champion.name, champion.version))
+    judged = run.predictions.filter(pl.col("race_date") < bundle.cutoff).select(
+        *KEYS, pl.col("fold").cast(pl.Int32), pl.col(f"probability_{bundle.shipped}").alias("probability")
+    )
+    with warehouse.connect("races since the champion's training") as connection:
+        raced = priced_frame(settled_frame(watched_frame(connection, bundle.cutoff, price.kind)))
+    try:
+        predicted = bundle.predict(raced)
+    except MissingFeatureError:
+        # The matrix has outgrown the champion: it says nothing of these races, and the gate says that it is not paired.
+        return Candidate(champion.label, price.kind, code, judged)
+    of_recipe = pl.when(pl.col("basis") == bundle.shipped).then(pl.col("fair_probability"))
+    since = predicted.select(
+        *KEYS, pl.col("race_date").dt.year().cast(pl.Int32).alias("fold"), of_recipe.alias("probability")
+    )
+    return Candidate(champion.label, price.kind, code, pl.concat([judged, since]))
 
 
 def _runs_of_versions(root: DataRoot) -> dict[str, str]:
