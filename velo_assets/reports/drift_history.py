@@ -26,7 +26,8 @@ def drift_history_png(history: pl.DataFrame) -> bytes:
         raise ValueError("drift history: no report has been kept yet; materialize monitoring/drift_report first")
     from matplotlib.colors import LinearSegmentedColormap
 
-    worst = history.group_by("family").agg(pl.col("worst_ratio").max()).sort("worst_ratio", descending=True)
+    worst = history.group_by("family").agg(pl.col("worst_ratio").max())
+    worst = worst.sort("worst_ratio", "family", descending=[True, False], nulls_last=True)
     families = worst["family"].head(MOST_FAMILIES).to_list()
     dates = history["report_date"].unique().sort().to_list()
     ratio = {(row["family"], row["report_date"]): row for row in history.to_dicts()}

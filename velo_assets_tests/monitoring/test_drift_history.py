@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from velo_assets.monitoring.drift_history import keep_drift
-from velo_assets.reports.drift_history import drift_history_png
+from velo_assets.reports.drift_history import MOST_FAMILIES, drift_history_png
 
 REPORT = pl.DataFrame(
     {
@@ -39,6 +39,17 @@ def test_a_second_report_of_a_day_replaces_the_first(connection: duckdb.DuckDBPy
     keep_drift(connection, REPORT, date(2024, 1, 7))
     history = keep_drift(connection, REPORT.head(2), date(2024, 1, 7))
     assert history["family"].to_list() == ["form"]
+
+
+def test_families_without_a_ratio_come_last_and_in_one_order(connection: duckdb.DuckDBPyConnection) -> None:
+    families = [f"family {number:02d}" for number in range(MOST_FAMILIES + 3)]
+    report = pl.concat([REPORT.head(1).with_columns(family=pl.lit(name), psi_usual=None) for name in families])
+    report = pl.concat([report.cast(REPORT.schema), REPORT.head(2)])  # type: ignore[arg-type]
+    history = keep_drift(connection, report, date(2024, 1, 7))
+    picture = drift_history_png(history)
+    assert picture == drift_history_png(history.reverse())
+    # The one family whose ratio is known is among those that are drawn.
+    assert picture != drift_history_png(history.with_columns(worst_ratio=None).cast(history.schema))  # type: ignore[arg-type]
 
 
 def test_the_picture_is_drawn_and_an_empty_history_is_refused(connection: duckdb.DuckDBPyConnection) -> None:
