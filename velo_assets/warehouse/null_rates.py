@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import duckdb
 
+from velo_assets.code_versions import code_version
 from velo_assets.warehouse.builds import stored_fingerprints
 from velo_assets.warehouse.null_policy import count_nulls_of, family_null_rate, null_rates
 
@@ -60,11 +61,13 @@ def _ensure(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _states(connection: duckdb.DuckDBPyConnection, families: Sequence[str]) -> dict[str, str | None]:
-    """Hash of what each family was built from and of the tables it is counted with; None without a build record."""
+    """Hash of what each family was built from, of the tables and of the code it is counted with; None without a build
+    record."""
     stored = sorted(stored_fingerprints(connection).items())
     recorded = {name for (name, _), _ in stored}
     states: dict[str, str | None] = {}
     for family in families:
-        parts = [f"{name} {year} {word}" for (name, year), word in stored if name in (family, *COUNTED_FROM)]
+        parts = [code_version("warehouse/null_policy")]
+        parts += [f"{name} {year} {word}" for (name, year), word in stored if name in (family, *COUNTED_FROM)]
         states[family] = hashlib.sha256("\n".join(parts).encode()).hexdigest() if family in recorded else None
     return states

@@ -3,6 +3,7 @@
 import duckdb
 import pytest
 
+from velo_assets.warehouse import null_rates
 from velo_assets.warehouse.builds import record_build
 from velo_assets.warehouse.null_rates import family_null_rates, keep_null_rate
 from velo_assets.warehouse.sql_table import load_table
@@ -44,6 +45,15 @@ def test_a_kept_rate_is_quoted_until_its_tables_change(connection: duckdb.DuckDB
     assert family_null_rates(connection, [FAMILY]) == {FAMILY: pytest.approx(0.2)}
     built(connection, FAMILY, "c")
     assert family_null_rates(connection, [FAMILY]) == {FAMILY: 0.0}
+
+
+def test_a_rate_counted_by_other_rules_is_not_quoted(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built(connection, FAMILY, "a")
+    keep_null_rate(connection, FAMILY, 0.5)
+    monkeypatch.setattr(null_rates, "code_version", lambda *_: "of another policy")
+    assert family_null_rates(connection, [FAMILY]) == {FAMILY: pytest.approx(0.2)}
 
 
 def test_a_family_without_a_record_of_its_build_is_always_counted(connection: duckdb.DuckDBPyConnection) -> None:
