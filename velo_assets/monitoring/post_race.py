@@ -44,10 +44,13 @@ class PostRace:
     verdicts: pl.DataFrame
 
     def of(self, source: str) -> pl.DataFrame:
-        """Days of a source; of the serving version alone where there are several."""
+        """Days of a source; of the serving version alone where there are several, and of the newest of these."""
         days = self.days.filter(pl.col("source") == source)
         champion = days.filter(pl.col("is_champion"))
-        return (champion if champion.height else days).unique("race_date", keep="last").sort("race_date")
+        # In the order of their names version 10 would come before version 9.
+        version = pl.col("model").str.extract(r"(\d+)$").cast(pl.Int64)
+        ordered = (champion if champion.height else days).sort("race_date", version)
+        return ordered.unique("race_date", keep="last").sort("race_date")
 
     def mean_gap(self, source: str) -> float | None:
         """Mean gap to the market per race of a source; None when it has none."""

@@ -237,7 +237,7 @@ def _drift(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
 
 
 def _quality(connection: duckdb.DuckDBPyConnection, start: date, end: date) -> dict[str, Any] | None:
-    """Files that landed during the week and the two days after, and what of them was rejected."""
+    """What landed during the week, what of it was rejected; races of the week that don't settle, its partial books."""
     if not table_exists(connection, "landing/manifest"):
         return None
     rows = connection.execute(
