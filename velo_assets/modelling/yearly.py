@@ -7,9 +7,10 @@ Does not belong here: the models themselves, storage.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -17,7 +18,7 @@ from velo_assets.modelling.blend import fit_blend
 from velo_assets.modelling.disruption import HYPE_SIGNALS, fit_disruption
 from velo_assets.modelling.experts import fit_expert, fit_gate
 from velo_assets.modelling.explain import explain, summary_plot
-from velo_assets.modelling.fundamental import FundamentalSettings, fit_fundamental
+from velo_assets.modelling.fundamental import FundamentalModel, FundamentalSettings, fit_fundamental
 from velo_assets.modelling.intent import fit_intent
 from velo_assets.modelling.offsets import OffsetModel
 from velo_assets.modelling.races import KEYS, Races, latest_races, priced_frame, settled_frame, sort_runners
@@ -29,6 +30,11 @@ SUMMARY = "shap_summary.png"
 
 EXPLAINED_RACES = 150
 """Latest races behind that picture: some 1,500 dots a feature."""
+
+FOLDS_AT_ONCE = 2
+"""Folds fitted side by side: every fit has long stretches that keep a single core busy."""
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -81,60 +87,53 @@ def fundamental_folds(
         families: family by feature; with it the last fold keeps a picture of its SHAP values, `SUMMARY`.
         settings: settings from a fold's training rows; the defaults when None.
     """
-    outcomes = []
     cut = folds_of(frame, years)
     # Filtered once: every fold's training rows are then a slice, not a copy of gigabytes.
     settled = settled_frame(frame)
-    for fold in cut:
+
+    def fitted(fold: Fold) -> tuple[FundamentalModel, FoldOutcome]:
         train = train_rows(settled, fold)
         model = fit_fundamental(train, features, fold.cutoff, settings(train, fold) if settings else None)
         scored = scored_rows(frame, fold)
         predictions = model.predict(scored, fold.fold)
-        outcomes.append(
-            FoldOutcome(
-                fold,
-                predictions,
-                {
-                    "features": len(features),
-                    "races": model.train_races,
-                    "rounds": model.trees_.rounds_,
-                    "mix": model.mix_,
-                },
-                {**_r2(scored, predictions, "fundamental_probability"), **model.inner_},
-                dict(model.texts()),
-            )
-        )
-        if families is not None and fold is cut[-1]:
-            shown = latest_races(sort_runners(scored), EXPLAINED_RACES)
-            outcomes[-1].files[SUMMARY] = summary_plot(explain(model, shown, families))
-    return outcomes
+        params: dict[str, object] = {
+            "features": len(features),
+            "races": model.train_races,
+            "rounds": model.trees_.rounds_,
+            "mix": model.mix_,
+        }
+        metrics = {**_r2(scored, predictions, "fundamental_probability"), **model.inner_}
+        return model, FoldOutcome(fold, predictions, params, metrics, dict(model.texts()))
+
+    # A search keeps its trials in one file.
+    each = _side_by_side(fitted, cut, 1 if settings else FOLDS_AT_ONCE)
+    if families is not None and each:
+        model, last = each[-1]
+        shown = latest_races(sort_runners(scored_rows(frame, last.fold)), EXPLAINED_RACES)
+        last.files[SUMMARY] = summary_plot(explain(model, shown, families))
+    return [outcome for _, outcome in each]
 
 
 def expert_folds(
     frame: pl.DataFrame, features: Sequence[str], years: Iterable[int], regime: PriceRegime
 ) -> list[FoldOutcome]:
     """Fit and score one regime's correction of each year."""
-    outcomes = []
     settled = settled_frame(frame)
     learnable = priced_frame(settled)
-    for fold in folds_of(frame, years):
+
+    def fitted(fold: Fold) -> FoldOutcome:
         # Without a single full book the fit says so, given the unpriced races.
         train = train_rows(learnable, fold)
         model = fit_expert(train_rows(settled, fold) if train.is_empty() else train, features, fold.cutoff, regime)
-        outcomes.append(
-            FoldOutcome(
-                fold,
-                model.predict(scored_rows(frame, fold), fold.fold),
-                {
-                    "regime": f"{regime.low:g}-{regime.high:g}",
-                    "races": model.train_races,
-                    "rounds": model.trees_.rounds_,
-                },
-                {"inner_gain": model.inner_gain_},
-                dict(model.texts()),
-            )
-        )
-    return outcomes
+        params: dict[str, object] = {
+            "regime": f"{regime.low:g}-{regime.high:g}",
+            "races": model.train_races,
+            "rounds": model.trees_.rounds_,
+        }
+        predictions = model.predict(scored_rows(frame, fold), fold.fold)
+        return FoldOutcome(fold, predictions, params, {"inner_gain": model.inner_gain_}, dict(model.texts()))
+
+    return _side_by_side(fitted, folds_of(frame, years))
 
 
 def intent_folds(frame: pl.DataFrame, years: Iterable[int]) -> list[FoldOutcome]:
@@ -208,26 +207,20 @@ def _offset_folds(
     predict: Callable[[Any, pl.DataFrame, int], pl.DataFrame],
 ) -> list[FoldOutcome]:
     """Modules that add a log-odds offset to the market; their signals' coefficients are the figures."""
-    outcomes = []
-    for fold in folds_of(frame, years):
+
+    def fitted(fold: Fold) -> FoldOutcome:
         model = fit(train_rows(frame, fold), fold.cutoff)
-        coefficients = common(model).coefficients()
         metrics: dict[str, float | None] = {}
-        for row in coefficients.iter_rows(named=True):
+        for row in common(model).coefficients().iter_rows(named=True):
             # MLflow takes no brackets in a metric's name.
             name = row["signal"].replace("(", " ").replace(")", "")
             metrics[name] = row["coefficient"]
             metrics[f"{name}_se"] = row["standard_error"]
-        outcomes.append(
-            FoldOutcome(
-                fold,
-                predict(model, scored_rows(frame, fold), fold.fold),
-                {"races": common(model).races},
-                metrics,
-                {"model.json": _json(model.to_dict())},
-            )
-        )
-    return outcomes
+        predictions = predict(model, scored_rows(frame, fold), fold.fold)
+        params: dict[str, object] = {"races": common(model).races}
+        return FoldOutcome(fold, predictions, params, metrics, {"model.json": _json(model.to_dict())})
+
+    return _side_by_side(fitted, folds_of(frame, years))
 
 
 def _stacked(
@@ -238,15 +231,15 @@ def _stacked(
     probability: str,
 ) -> list[FoldOutcome]:
     """Models that learn from earlier folds' out-of-sample predictions; `calendar` holds all races, to cut folds by."""
-    outcomes = []
-    for fold in folds_of(calendar, years):
+
+    def fitted(fold: Fold) -> FoldOutcome | None:
         earlier = train_rows(frame, fold)
         if earlier.is_empty():
-            continue
+            return None
         scored = scored_rows(frame, fold)
         if scored.height and scored["win_share"].is_null().all() and priced_frame(scored).is_empty():
             # Cards only, as in the first night of a year: nothing has run yet, so nothing owes a closing price.
-            continue
+            return None
         model = fit(earlier, fold)
         predictions = model.predict(scored, fold.fold)
         metrics = _r2(scored, predictions, probability)
@@ -255,8 +248,15 @@ def _stacked(
         for name in ("alpha", "alpha_se", "beta", "beta_se"):
             if hasattr(model, name):
                 metrics[name] = float(getattr(model, name))
-        outcomes.append(FoldOutcome(fold, predictions, {"races": model.races}, metrics, {"model.json": _json(stored)}))
-    return outcomes
+        return FoldOutcome(fold, predictions, {"races": model.races}, metrics, {"model.json": _json(stored)})
+
+    return [outcome for outcome in _side_by_side(fitted, folds_of(calendar, years)) if outcome]
+
+
+def _side_by_side(fit: Callable[[Fold], T], cut: Sequence[Fold], at_once: int = FOLDS_AT_ONCE) -> list[T]:
+    """What `fit` makes of every fold, in their order; no fold learns from what another one makes here."""
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(fit, cut))
 
 
 def _r2(scored: pl.DataFrame, predictions: pl.DataFrame, probability: str) -> dict[str, float | None]:
