@@ -344,7 +344,7 @@ def _watched_days(
     """
     if start.year != end.year or is_dated_by_declarations(table) or not is_watched(table.name) or not columns:
         return None
-    return days_of(connection, table.relation, (column for column, _ in columns), start, end)
+    return days_of(connection, table.relation, columns, start, end)
 
 
 def _most_rows(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> int:

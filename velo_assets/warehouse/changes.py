@@ -37,18 +37,19 @@ def is_watched(name: str) -> bool:
 
 
 def days_of(
-    connection: duckdb.DuckDBPyConnection, relation: str, columns: Iterable[str], start: date, end: date
+    connection: duckdb.DuckDBPyConnection, relation: str, columns: Iterable[tuple[str, str]], start: date, end: date
 ) -> dict[date, tuple[int, int]]:
     """What each day from `start` to `end` holds, in two numbers.
 
     Args:
         connection: an open warehouse.
         relation: `schema.table`.
-        columns: the columns that count.
+        columns: the columns that count, and their types.
         start: first race date.
         end: last race date.
     """
-    listed = ", ".join(f'"{column}"' for column in columns)
+    # Sums are added up in another order every time: their last bits, which no feature keeps, are no change.
+    listed = ", ".join(f'cast("{name}" as float)' if kind == "DOUBLE" else f'"{name}"' for name, kind in columns)
     rows = connection.execute(
         f"select race_date, count(*), sum(cast(hash({listed}) as hugeint)) from {relation} "
         "where race_date between ? and ? group by race_date",

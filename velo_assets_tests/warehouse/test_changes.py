@@ -15,7 +15,7 @@ from velo_assets.settings import DataRoot
 from velo_assets.simulation.world import simulate
 from velo_assets.warehouse.build import build_table, refresh_table
 from velo_assets.warehouse.builds import forget_build, record_build
-from velo_assets.warehouse.changes import first_day_to_build, first_difference, record_change, refreshed_days
+from velo_assets.warehouse.changes import days_of, first_day_to_build, first_difference, record_change, refreshed_days
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.sql_table import load_table
 
@@ -167,6 +167,19 @@ def test_other_columns_or_types_change_every_year_of_the_table(
         assert first_day_to_build(connection, load_table(SHAPE), first, date(year, 12, 31)) == first
     # What was rebuilt is the window all the same: nothing else is looked at by the proof of a refresh.
     assert refreshed_days(connection, "core/entries") == (NEW_YEAR, end)
+
+
+def test_last_bits_of_a_sum_are_no_change() -> None:
+    def held(value: float) -> dict[date, tuple[int, int]]:
+        with duckdb.connect() as connection:
+            connection.execute(
+                "create table prices as select date '2022-01-01' as race_date, ?::double as book", [value]
+            )
+            columns = [("race_date", "DATE"), ("book", "DOUBLE")]
+            return days_of(connection, "prices", columns, NEW_YEAR, NEW_YEARS_EVE)
+
+    assert held(0.1 + 0.2) == held(0.3)
+    assert held(0.3) != held(0.30001)
 
 
 def test_the_first_difference_is_of_rows_changed_added_or_gone() -> None:
