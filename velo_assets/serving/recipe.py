@@ -85,9 +85,11 @@ def train_version(
     )
     registry.record_decision(name, version, decision)
     _remember_run(root, version, run_id)
-    if decision.promoted:
+    # Where the champion's run is lost, the decision is over the market: it replaces nobody.
+    is_champion = decision.promoted and (champion is None or decision.reference == champion.label)
+    if is_champion:
         registry.promote(name, version, decision)
-    return TrainedVersion(version, decision, decision.promoted)
+    return TrainedVersion(version, decision, is_champion)
 
 
 def _predictions_of(

@@ -10,8 +10,9 @@ import pytest
 from velo_assets.betting.compare import RUNS_OF_VERSIONS, write_run
 from velo_assets.modelling.guards import MissingFeatureError
 from velo_assets.modelling.races import priced_frame, settled_frame
+from velo_assets.serving import recipe
 from velo_assets.serving.bundle import Bundle
-from velo_assets.serving.recipe import _predictions_of
+from velo_assets.serving.recipe import _predictions_of, train_version
 from velo_assets.settings import DECISION_PRICE, DataRoot
 from velo_assets.warehouse.connection import Warehouse
 
@@ -64,3 +65,25 @@ def test_a_champion_that_lacks_a_feature_says_nothing_of_the_races_since(
     assert found is not None
     assert found.predictions.height > 0
     assert found.predictions.filter(pl.col("race_date") >= bundle.cutoff).is_empty()
+
+
+@pytest.mark.parametrize("reference", ["velo 3", "market with its beta fitted"])
+def test_a_version_judged_by_the_market_alone_replaces_no_champion(
+    root: DataRoot, reference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the folder of runs was deleted; the registry would refuse with an error, after a night's training."""
+    promoted: list[int] = []
+    registry: Any = SimpleNamespace(
+        champion=lambda name: CHAMPION,
+        record_decision=lambda *_: None,
+        promote=lambda name, version, decision: promoted.append(version),
+    )
+    decision = SimpleNamespace(promoted=True, reference=reference)
+    monkeypatch.setattr(recipe, "read_backtest", lambda *_: SimpleNamespace(shipped="blend"))
+    monkeypatch.setattr(recipe, "train_bundle", lambda *_, **__: None)
+    monkeypatch.setattr(recipe, "register_bundle", lambda *_, **__: 4)
+    monkeypatch.setattr(recipe, "_predictions_of", lambda *_: None)
+    monkeypatch.setattr(recipe, "judge_backtest", lambda *_, **__: (decision, [], {}))
+    trained = train_version(root, Warehouse(root.warehouse), registry, "velo", DECISION_PRICE, "code", "run")
+    assert trained.is_champion == (reference == "velo 3")
+    assert promoted == ([4] if trained.is_champion else [])
