@@ -282,7 +282,8 @@ def execute(
         stake = np.minimum(stake, cap)
     refusals: list[tuple[BoolArray, int]] = [(~quotes.filled, NOT_FILLED)]
     if limits.max_spread is not None:
-        refusals.append((quotes.spread > limits.max_spread, WIDE))
+        # A book with offers on one side only has no spread, which is no narrow one.
+        refusals.append((~(quotes.spread <= limits.max_spread), WIDE))
     if limits.min_ev is not None:
         refusals.append((value < limits.min_ev, NO_EV))
     refusals.append((~quoted, NO_QUOTE))

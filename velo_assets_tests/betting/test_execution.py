@@ -48,6 +48,7 @@ def test_an_order_within_the_limits_is_matched_at_the_quote() -> None:
     [
         (quotes([4.0], filled=False), Limits(), "not matched before the off"),
         (quotes([4.0], spread=0.2), Limits(max_spread=0.1), "spread too wide"),
+        (quotes([4.0], spread=float("nan")), Limits(max_spread=0.1), "spread too wide"),  # nobody lays
         (quotes([1.9]), Limits(min_ev=0.0), "expected value at the available price below the floor"),
         (quotes([float("nan")]), Limits(), "no price on offer at the decision time"),
         (quotes([4.0], size=1.0), Limits(min_stake=2.0), "what could be matched is below the smallest stake"),
