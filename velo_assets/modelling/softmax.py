@@ -8,9 +8,11 @@ folds.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import polars as pl
@@ -34,6 +36,26 @@ takes for an error and not for trees that do not grow."""
 
 BIN_SAMPLE = 20_000
 """Runners from which the edges of a few dozen bins are read; sorting all of every column costs more than the trees."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_lightgbm = threading.RLock()
+
+
+def _alone(work: Callable[P, T]) -> Callable[P, T]:
+    """Let one thread at a time into LightGBM.
+
+    Its number of threads is a variable of the process: a fit with two beside one with a single thread reads past the
+    end of its buffers. Folds are fitted side by side for what they do besides.
+    """
+
+    @wraps(work)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _lightgbm:
+            return work(*args, **kwargs)
+
+    return guarded
 
 
 @dataclass(frozen=True)
@@ -121,6 +143,7 @@ class Boosted:
     texts_: tuple[str, ...]
     rounds_: int
 
+    @_alone
     def score(self, matrix: NDArray[np.float32]) -> FloatArray:
         """Mean raw score over the seeds, `(runners,)`, without the offset.
 
@@ -132,6 +155,7 @@ class Boosted:
             total += booster.predict(matrix, raw_score=True, num_threads=threads(len(matrix))) / len(self.texts_)
         return total
 
+    @_alone
     def contributions(self, matrix: NDArray[np.float32]) -> FloatArray:
         """LightGBM's own SHAP values, mean over seeds: `(runners, features + 1)`, the last column the base value."""
         total: FloatArray = np.zeros((len(matrix), matrix.shape[1] + 1))
@@ -140,6 +164,7 @@ class Boosted:
             total += shap / len(self.texts_)
         return total
 
+    @_alone
     def gain(self) -> FloatArray:
         """Total split gain of each feature, mean over seeds: `(features,)`."""
         gains: FloatArray = np.mean([booster.feature_importance("gain") for booster in self.boosters()], axis=0)
@@ -177,6 +202,7 @@ class BinnedRunners:
     data_: Any
 
     @classmethod
+    @_alone
     def of(cls, frame: pl.DataFrame, settings: BoosterSettings, early: int) -> BinnedRunners:
         """Bin all runners between edges that the early ones decide.
 
@@ -189,6 +215,7 @@ class BinnedRunners:
         edges = _dataset(frame[: early : max(early // BIN_SAMPLE, 1)], settings)
         return cls(frame, _like(frame, edges))
 
+    @_alone
     def part(self, rows: BoolArray) -> BinnedRunners:
         """Some of the runners; their bins are copied, not worked out again."""
         subset = self.data_.subset(np.flatnonzero(rows).astype(np.int32)).construct()
@@ -199,6 +226,7 @@ class BinnedRunners:
         return feature_matrix(self.frame, self.frame.columns)
 
 
+@_alone
 def boost(
     columns: NDArray[np.float32] | BinnedRunners,
     races: Races,
@@ -233,6 +261,7 @@ def boost(
     )
 
 
+@_alone
 def boost_until(
     columns: NDArray[np.float32] | BinnedRunners,
     races: Races,

@@ -32,7 +32,8 @@ EXPLAINED_RACES = 150
 """Latest races behind that picture: some 1,500 dots a feature."""
 
 FOLDS_AT_ONCE = 2
-"""Folds fitted side by side: every fit has long stretches that keep a single core busy."""
+"""Folds fitted side by side: every fit has long stretches that keep a single core busy, between those of LightGBM,
+which takes both cores and one fold at a time."""
 
 T = TypeVar("T")
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import lightgbm
 import numpy as np
 import polars as pl
 import pytest
@@ -149,3 +153,33 @@ def test_a_monotone_constraint_holds() -> None:
     line = np.zeros((50, 3), dtype=np.float32)
     line[:, 1] = np.linspace(-2, 2, 50)
     assert (np.diff(fitted.score(line)) >= -1e-12).all()
+
+
+def test_one_thread_at_a_time_is_in_lightgbm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number of threads is one of the process: two fits of different sizes at once ended in a torn process."""
+    inside, seen = [0], []
+    train = lightgbm.train
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        inside[0] += 1
+        seen.append(inside[0])
+        try:
+            return train(*args, **kwargs)
+        finally:
+            inside[0] -= 1
+
+    monkeypatch.setattr(lightgbm, "train", watched)
+    rng = np.random.default_rng(1)
+    sizes = np.full(2_500, 10)
+    days = np.datetime64("2020-01-01") + np.arange(len(sizes)) // 8
+    won = np.tile([1.0] + [0.0] * 9, len(sizes))
+    whole = Races(np.arange(len(sizes)), days, np.arange(len(sizes)) * 10, sizes, won)
+    few = whole.subset(np.arange(len(sizes)) < 200)
+
+    def fit(races: Races) -> Boosted:
+        matrix = rng.normal(size=(races.runners, 3)).astype(np.float32)
+        return boost(matrix, races, choice_stages(races), ["a", "b", "c"], BoosterSettings(rounds=20), (1, 2, 3))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(fitted.rounds_ == 20 for fitted in pool.map(fit, [whole, few, whole, few, few]))
+    assert seen == [1] * 15
