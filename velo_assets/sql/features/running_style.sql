@@ -90,7 +90,8 @@ styles as (
 race_paces as (
     select
         race_key,
-        sum(lead_rate) as lead_rate,
+        -- Held to 2^-30 (1073741824 = 2^30): the sum is then exact in any order, and what is left beyond one leader with it.
+        sum(round(1073741824 * lead_rate)) / 1073741824 as lead_rate,
         -- A race where nobody's style is known has no pace to speak of.
         sum(runs) as runs
     from styles
