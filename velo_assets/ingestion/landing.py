@@ -22,7 +22,7 @@ import polars as pl
 from velo_assets.ingestion import manifest
 from velo_assets.ingestion.inputs import files_in
 from velo_assets.ingestion.manifest import KnownVersion, ManifestEntry
-from velo_assets.ingestion.parsed import LayoutError, ParsedFile, Reject, rejects_frame
+from velo_assets.ingestion.parsed import LayoutError, ParsedFile, Reject, rejects_frame, storable
 from velo_assets.ingestion.raceform import YEAR_SCHEMA, stage_raceform
 from velo_assets.ingestion.rejects import FIELD, KEPT, ROW
 from velo_assets.ingestion.sql_text import literal
@@ -269,10 +269,10 @@ def _land_file(
     today: date,
 ) -> LandedFile:
     name = _relative(root, path)
-    storable = name.encode("utf-8", "replace").decode()
-    if name != storable:
+    held = storable(name)
+    if name != held:
         # Not remembered: no table can hold the name.
-        return LandedFile(storable, kind, "refused", error=f"{storable}: its name is not UTF-8; rename it.")
+        return LandedFile(held, kind, "refused", error=f"{held}: its name is not UTF-8; rename it.")
     try:
         stat = path.stat()
         newest = known.get(name)

@@ -60,11 +60,14 @@ class ParsedFile:
 
 def rejects_frame(rejects: Iterable[Reject]) -> pl.DataFrame:
     """Build a rejects frame, raw text cut to `RAW_TEXT_LIMIT` characters."""
-    rows = [{name: _storable(value) for name, value in reject.items()} for reject in rejects]
+    rows = [
+        {name: storable(value) if isinstance(value, str) else value for name, value in reject.items()}
+        for reject in rejects
+    ]
     frame = pl.DataFrame(rows, schema=REJECT_SCHEMA)
     return frame.with_columns(pl.col("raw_text").str.head(RAW_TEXT_LIMIT))
 
 
-def _storable(value: object) -> object:
-    # JSON can name half a surrogate pair, which no UTF-8 column can hold.
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+def storable(text: str) -> str:
+    """Text as a UTF-8 column can hold it: JSON can name half a surrogate pair, a file name any byte."""
+    return text.encode("utf-8", "replace").decode()

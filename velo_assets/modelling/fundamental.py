@@ -274,15 +274,20 @@ def fit_fundamental(
     inner_races = races.subset(window)
     inner_stages = subset_stages(stages, window, in_window)
     inner_later_races = inner_later(inner_races, settings.inner_share)
+    # The linear model reads fewer races than the trees: of a large history a matrix of all would be a copy of it.
+    first = _first_row(races, max(settings.inner_races, settings.linear_races))
     columns: NDArray[np.float32] | BinnedRunners
     inner_columns: NDArray[np.float32] | BinnedRunners
     if settings.bin_once:
         early = races.runners - int(inner_races.field_size[inner_later_races].sum())
         columns = BinnedRunners.of(frame.select(features), settings.booster, early)
         inner_columns = columns.part(in_window)
+        matrix = feature_matrix(frame[first:], features)
     else:
-        columns = tree_matrix(feature_matrix(frame, features), races, settings.relative)
+        whole = feature_matrix(frame, features)
+        columns = tree_matrix(whole, races, settings.relative)
         inner_columns = columns[in_window]
+        matrix = whole[first:]
     inner_trees, tree_score = boost_until(
         inner_columns,
         inner_races,
@@ -293,9 +298,6 @@ def fit_fundamental(
         # One seed finds rounds and mix as well as several; the final trees average them all.
         settings.seeds[:1],
     )
-    # The linear model reads fewer races than the trees: a matrix of all of them would be a copy of the whole history.
-    first = _first_row(races, max(settings.inner_races, settings.linear_races))
-    matrix = feature_matrix(frame[first:], features)
     inner_matrix = matrix[in_window[first:]]
     late_runners = inner_races.runner_mask(inner_later_races)
     late = inner_races.subset(inner_later_races)

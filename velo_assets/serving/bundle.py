@@ -374,7 +374,11 @@ def settings_of(known: pl.DataFrame) -> tuple[FundamentalSettings, ExpertSetting
         known: keys and outcomes of the runners before the cutoff.
     """
     settled = settled_frame(known)
-    return settings_for(_races(settled)), expert_settings_for(_races(priced_frame(settled)))
+    return _settings_of(settled, priced_frame(settled))
+
+
+def _settings_of(settled: pl.DataFrame, priced: pl.DataFrame) -> tuple[FundamentalSettings, ExpertSettings]:
+    return settings_for(_races(settled)), expert_settings_for(_races(priced))
 
 
 def first_day_needed(known: pl.DataFrame) -> date | None:
@@ -383,8 +387,9 @@ def first_day_needed(known: pl.DataFrame) -> date | None:
     Args:
         known: keys and outcomes of the runners before the cutoff.
     """
-    latest = [settings.latest_races for settings in settings_of(known)]
-    priced = priced_frame(settled_frame(known))
+    settled = settled_frame(known)
+    priced = priced_frame(settled)
+    latest = [settings.latest_races for settings in _settings_of(settled, priced)]
     if None in latest or priced.is_empty():
         return None
     day: date = latest_races(priced, max(OFFSET_RACES, *(count or 0 for count in latest)))["race_date"][0]

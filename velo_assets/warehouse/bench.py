@@ -20,8 +20,6 @@ import polars as pl
 from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import all_tables, load_table
 
-MATRIX = "features/runner_features"
-
 POST_RACE_TABLES = ("core/results", "core/prices", "core/sectionals")
 """Tables whose rows of a day exist only after that day."""
 

@@ -1,7 +1,7 @@
-"""Replaces windows of tables, one transaction each, and remembers what each year was built from.
+"""Replaces windows of tables, one transaction each, and refreshes years from the first day that can differ.
 
-Belongs here: delete window, insert window, evolving a table whose SQL changed, build records. Does not belong here:
-what the SQL says, or who asks for it.
+Belongs here: delete window, insert window, evolving a table whose SQL changed. Does not belong here: what the SQL says,
+who asks for it, records of changes (changes.py) and of builds (builds.py).
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from velo_assets.warehouse.bench import ENTRY_TABLES, KEYS, MATRIX, CheckResult, Texts, bench, feature_order
+from velo_assets.warehouse.bench import ENTRY_TABLES, KEYS, CheckResult, Texts, bench, feature_order
+from velo_assets.warehouse.export import MATRIX
 from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import load_table
 

@@ -19,7 +19,6 @@ import polars as pl
 from velo_assets.warehouse.bench import (
     ENTRY_TABLES,
     KEYS,
-    MATRIX,
     POST_RACE_TABLES,
     Bench,
     CheckResult,
@@ -28,6 +27,7 @@ from velo_assets.warehouse.bench import (
     feature_order,
 )
 from velo_assets.warehouse.build import table_exists
+from velo_assets.warehouse.export import MATRIX
 from velo_assets.warehouse.outcome_proofs import tripwire
 from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import load_table
@@ -234,23 +234,14 @@ def prove(
         yield tripwire(connection, table=table)
 
 
-def sampled_recomputation(
-    connection: duckdb.DuckDBPyConnection, table: str, dates: Sequence[date] | None = None, *, count: int = 2
-) -> CheckResult:
+def sampled_recomputation(connection: duckdb.DuckDBPyConnection, table: str, dates: Sequence[date]) -> CheckResult:
     """T1 for one table on a few days: cheap enough to block every materialization.
 
     Args:
         connection: an open warehouse.
         table: `features/...`, just built.
-        dates: days; None for `count` days of the table, spread evenly.
-        count: days when none are given.
+        dates: the days.
     """
-    if dates is None:
-        relation = load_table(table).relation
-        days = [
-            row[0] for row in connection.execute(f"select distinct race_date from {relation} order by 1").fetchall()
-        ]
-        dates = [days[round(i)] for i in np.linspace(0, len(days) - 1, min(count + 1, len(days)))][1:] or days
     result = time_travel(connection, dates, (table,), rebuild_upstream=False)
     return CheckResult(f"{result.name} of {table}", result.passed, result.rows, result.differences)
 

@@ -77,7 +77,7 @@ def test_the_warehouse_is_left_as_it_was(small_warehouse: duckdb.DuckDBPyConnect
 
 
 def test_the_sampled_check_is_the_time_travel_of_one_table(small_warehouse: duckdb.DuckDBPyConnection) -> None:
-    result = sampled_recomputation(small_warehouse, FORM)
+    result = sampled_recomputation(small_warehouse, FORM, sample_dates(small_warehouse, 2))
     assert result.passed, str(result)
     assert result.name == "T1 time travel of features/form_curves"
     assert result.rows == 64
