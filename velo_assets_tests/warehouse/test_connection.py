@@ -106,3 +106,14 @@ def test_a_frame_that_happens_to_have_the_name_of_a_missing_table_is_not_read(tm
         pytest.raises(duckdb.CatalogException, match="numbers"),
     ):
         connection.execute("select * from numbers")
+
+
+def test_fractions_are_stored_without_the_compressions_that_cost_more_than_they_save(tmp_path: Path) -> None:
+    with Warehouse(tmp_path / "w.duckdb").connect() as connection:
+        connection.execute(
+            "create table core.fractions as select sqrt(range)::float as root from range(200000)"
+        ).fetchall()
+        kinds = connection.execute(
+            "select distinct compression from pragma_storage_info('core.fractions') where segment_type = 'FLOAT'"
+        ).fetchall()
+    assert kinds == [("Uncompressed",)]
