@@ -68,20 +68,31 @@ horse_days as (
     left join moves on moves.runner_key = entries.runner_key
     group by entries.horse_key, entries.race_date
 ),
+horse_frames as (
+    select
+        *,
+        case when market_strength is not null then weight_45d end as priced_weight_45d,
+        case when market_strength is not null then weight_240d end as priced_weight_240d,
+        (rivals_beaten - 1 / (1 + exp(-market_strength))) * weight_240d as weighted_surprise,
+        -- Rows of the look-back, counted once: a frame of so many rows is cheaper than searching the dates anew for every value.
+        count(*) over days_730 as rows_730d
+    from horse_days
+    window days_730 as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+),
 horse_windows as (
     select
         horse_key,
         race_date,
-        sum(market_strength * weight_45d) over career / nullif(sum(case when market_strength is not null then weight_45d end) over career, 0) as market_strength_ewma,
-        sum(market_strength * weight_240d) over career / nullif(sum(case when market_strength is not null then weight_240d end) over career, 0) as market_strength_ewma_240d,
+        sum(market_strength * weight_45d) over career / nullif(sum(priced_weight_45d) over career, 0) as market_strength_ewma,
+        sum(market_strength * weight_240d) over career / nullif(sum(priced_weight_240d) over career, 0) as market_strength_ewma_240d,
         last_value(market_strength ignore nulls) over career as market_strength_last,
         max(market_strength) over career as market_strength_best,
-        sum((rivals_beaten - 1 / (1 + exp(-market_strength))) * weight_240d) over career / nullif(sum(case when market_strength is not null then weight_240d end) over career, 0) as market_beaten_ewma,
+        sum(weighted_surprise) over career / nullif(sum(priced_weight_240d) over career, 0) as market_beaten_ewma,
         -- Three expected wins of a horse that runs to its price: a prior, not a fit.
         (sum(wins) over career + 3) / (sum(market_wins) over career + 3) as horse_ae,
         last_value(steam ignore nulls) over career as steam_last
-    from horse_days
-    window career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    from horse_frames
+    window career as (partition by horse_key order by race_date rows between rows_730d preceding and 1 preceding)
 )
 select
     entries.race_date, -- day of the race [date]
