@@ -37,6 +37,14 @@ horse_days as (
     left join results on results.runner_key = entries.runner_key
     group by entries.horse_key, entries.race_date
 ),
+horse_frames as (
+    select
+        *,
+        -- Rows of the look-back, counted once: a frame of so many rows is cheaper than searching the dates anew for every value.
+        count(*) over days_365 as rows_365d
+    from horse_days
+    window days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+),
 horse_windows as (
     select
         horse_key,
@@ -49,10 +57,10 @@ horse_windows as (
         avg(slowly_away) over days_365 as slowly_away_rate,
         avg(mistakes) over days_365 as mistakes_rate,
         avg(not_completed) over days_365 as not_completed_rate
-    from horse_days
+    from horse_frames
     window
         runs as (partition by horse_key order by race_date),
-        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+        days_365 as (partition by horse_key order by race_date rows between rows_365d preceding and 1 preceding)
 ),
 rates as (
     select

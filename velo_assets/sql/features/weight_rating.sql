@@ -45,6 +45,17 @@ horse_days as (
     left join results on results.runner_key = entries.runner_key
     group by entries.horse_key, entries.race_date
 ),
+horse_frames as (
+    select
+        *,
+        -- Rows of the look-backs, counted once: a frame of so many rows is cheaper than searching the dates anew for every value.
+        count(*) over days_730 as rows_730d,
+        count(*) over days_365 as rows_365d
+    from horse_days
+    window
+        days_730 as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
+        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+),
 horse_windows as (
     select
         horse_key,
@@ -54,10 +65,10 @@ horse_windows as (
         avg(winning_body_weight_lb) over career as winning_body_weight_lb,
         max(winning_weight_lb) over career as winning_weight_lb,
         avg(official_rating) over days_365 as mean_rating
-    from horse_days
+    from horse_frames
     window
-        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+        career as (partition by horse_key order by race_date rows between rows_730d preceding and 1 preceding),
+        days_365 as (partition by horse_key order by race_date rows between rows_365d preceding and 1 preceding)
 )
 select
     entries.race_date, -- day of the race [date]
