@@ -195,6 +195,13 @@ LEAKY = {
         ),
         "rows-window",
     ),
+    "rows of a frame counted in later days": (
+        DAYS.rstrip() + ", counted as (select *, sum(wins) over (partition by trainer_key order by race_date "
+        "range between current row and interval 30 day following) as rows_ahead from days) "
+        "select race_date, sum(wins) over (partition by trainer_key order by race_date "
+        "rows between rows_ahead preceding and 1 preceding) as n from counted",
+        "whole-history",
+    ),
 }
 
 

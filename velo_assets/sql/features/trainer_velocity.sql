@@ -32,15 +32,15 @@ shrinkage as (
     group by race_date
 ),
 trainer_days as (
-    -- Fractions are held to 2^-30 (1073741824 = 2^30): their sums are then exact in any order, and so are differences of sums.
+    -- Several counts share one number, as digits do: one sum and one lookup then serve them all, exactly in any order.
+    -- outings: runs x 2^42 (4398046511104) + wins x 2^21 (2097152) + places; expectations: priced wins x 2^44
+    -- (17592186044416) + expected wins in units of 2^-24 (16777216 = 2^24). Two million runs fit.
+    -- The other fractions are held to 2^-30 (1073741824 = 2^30), so that their sums and differences of sums are exact too.
     select
         entries.trainer_key,
         entries.race_date,
-        cast(count(results.runner_key) as double) as runs,
-        coalesce(sum(results.won), 0.0) as wins,
-        cast(count(results.runner_key) filter (where results.position <= 3) as double) as places,
-        coalesce(sum(case when results.runner_key is not null then round(1073741824.0 / races.field_size) / 1073741824 end), 0) as expected_wins,
-        coalesce(sum(results.won) filter (where prices.market_probability is not null), 0.0) as priced_wins,
+        cast(coalesce(sum(case when results.runner_key is not null then 4398046511104 + 2097152 * coalesce(results.won, 0) + case when results.position <= 3 then 1 else 0 end end), 0) as bigint) as outings,
+        cast(coalesce(sum(case when results.runner_key is not null then case when prices.market_probability is not null then 17592186044416 * coalesce(results.won, 0) else 0 end + cast(round(16777216.0 / races.field_size) as bigint) end), 0) as bigint) as expectations,
         coalesce(sum(prices.market_probability) filter (where results.runner_key is not null), 0) as market_wins,
         coalesce(sum(case when results.position is not null and races.field_size > 1 then round(1073741824.0 * (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)) / 1073741824 when results.runner_key is not null then 0 end), 0) as rivals_beaten
     from entries
@@ -53,8 +53,8 @@ trainer_days as (
 all_days as (
     select
         race_date,
-        sum(runs) as runs,
-        sum(wins) as wins
+        sum(outings >> 42) as runs,
+        sum((outings >> 21) & 2097151) as wins
     from trainer_days
     group by race_date
 ),
@@ -69,33 +69,24 @@ trainer_totals as (
     select
         trainer_key,
         race_date,
-        sum(runs) over to_date as runs,
-        sum(wins) over to_date as wins,
-        sum(places) over to_date as places,
-        sum(expected_wins) over to_date as expected_wins,
-        sum(priced_wins) over to_date as priced_wins,
+        cast(sum(outings) over to_date as bigint) as outings,
+        cast(sum(expectations) over to_date as bigint) as expectations,
         sum(market_wins) over to_date as market_wins,
         sum(rivals_beaten) over to_date as rivals_beaten
     from trainer_days
     window to_date as (partition by trainer_key order by race_date rows between unbounded preceding and current row)
 ),
--- The difference of two running totals is a window: seven totals and five lookups serve the four look-backs.
-trainer_windows as (
+-- The difference of two running totals is a window: four totals and five lookups serve the four look-backs.
+trainer_differences as (
     select
         days.trainer_key,
         days.race_date,
-        coalesce(yesterday.runs, 0) - coalesce(before_14d.runs, 0) as runs_14d,
-        coalesce(yesterday.wins, 0) - coalesce(before_14d.wins, 0) as wins_14d,
-        coalesce(yesterday.runs, 0) - coalesce(before_30d.runs, 0) as runs_30d,
-        coalesce(yesterday.wins, 0) - coalesce(before_30d.wins, 0) as wins_30d,
-        coalesce(yesterday.runs, 0) - coalesce(before_90d.runs, 0) as runs_90d,
-        coalesce(yesterday.wins, 0) - coalesce(before_90d.wins, 0) as wins_90d,
+        coalesce(yesterday.outings, 0) - coalesce(before_14d.outings, 0) as outings_14d,
+        coalesce(yesterday.outings, 0) - coalesce(before_30d.outings, 0) as outings_30d,
+        coalesce(yesterday.outings, 0) - coalesce(before_90d.outings, 0) as outings_90d,
         coalesce(yesterday.rivals_beaten, 0) - coalesce(before_90d.rivals_beaten, 0) as rivals_beaten_90d,
-        coalesce(yesterday.runs, 0) - coalesce(before_730d.runs, 0) as runs,
-        coalesce(yesterday.wins, 0) - coalesce(before_730d.wins, 0) as wins,
-        coalesce(yesterday.places, 0) - coalesce(before_730d.places, 0) as places,
-        coalesce(yesterday.expected_wins, 0) - coalesce(before_730d.expected_wins, 0) as expected_wins,
-        coalesce(yesterday.priced_wins, 0) - coalesce(before_730d.priced_wins, 0) as priced_wins,
+        coalesce(yesterday.outings, 0) - coalesce(before_730d.outings, 0) as outings,
+        coalesce(yesterday.expectations, 0) - coalesce(before_730d.expectations, 0) as expectations,
         coalesce(yesterday.market_wins, 0) - coalesce(before_730d.market_wins, 0) as market_wins,
         coalesce(yesterday.rivals_beaten, 0) - coalesce(before_730d.rivals_beaten, 0) as rivals_beaten
     from trainer_days as days
@@ -110,6 +101,26 @@ trainer_windows as (
     asof left join trainer_totals as before_730d
         on before_730d.trainer_key = days.trainer_key and before_730d.race_date < days.race_date - 730
     where days.race_date >= cast($start as date)
+),
+trainer_windows as (
+    select
+        trainer_key,
+        race_date,
+        outings_14d >> 42 as runs_14d,
+        (outings_14d >> 21) & 2097151 as wins_14d,
+        outings_30d >> 42 as runs_30d,
+        (outings_30d >> 21) & 2097151 as wins_30d,
+        outings_90d >> 42 as runs_90d,
+        (outings_90d >> 21) & 2097151 as wins_90d,
+        rivals_beaten_90d,
+        outings >> 42 as runs,
+        (outings >> 21) & 2097151 as wins,
+        outings & 2097151 as places,
+        (expectations & 17592186044415) / 16777216 as expected_wins,
+        expectations >> 44 as priced_wins,
+        market_wins,
+        rivals_beaten
+    from trainer_differences
 ),
 trainer_rates as (
     select

@@ -50,7 +50,9 @@ class WindowFlow(ValueFlow):
         ordered = list(order.expressions) if order is not None else []
         order_values = [self.value(e.this, scope) for e in ordered]
         argument = self.value(window.this, scope)
-        own = merge(*(v.label for v in partition), *(v.label for v in order_values))
+        # How many rows a frame reads is part of what it says.
+        bounds = [self.value(e, scope) for e in self._bounds(window, definition)]
+        own = merge(*(v.label for v in [*partition, *order_values, *bounds]))
         sources = argument.sources or frozenset().union(*(v.sources for v in [*partition, *order_values]))
         read = merge(argument.label, scope.rows, own)
         read = self._mixed(read, partition, "a window", window)
@@ -82,6 +84,12 @@ class WindowFlow(ValueFlow):
             else:
                 out.setdefault(upper, origin)
         return Value(merge(out, own), sources)
+
+    def _bounds(self, window: Any, definition: Any) -> list[Any]:
+        """Expressions that say where a frame starts and ends; intervals and numbers among them."""
+        spec = window.args.get("spec") or definition.args.get("spec")
+        ends = [spec.args.get(side) for side in ("start", "end")] if spec is not None else []
+        return [end for end in ends if isinstance(end, self.exp.Expression)]
 
     def _days(self, partition: Iterable[Value]) -> list[int]:
         days = [v.symbol for v in partition if v.symbol is not None and v.shift == 0]
