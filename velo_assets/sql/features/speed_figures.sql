@@ -128,7 +128,6 @@ runner_calls as (
     select
         runner_key,
         any_value(race_key) as race_key,
-        max(case when call_number = 1 then position_at_call end) as first_position,
         -- The last call is the finish; the one before it is the entry to the straight.
         max(case when call_number = calls - 1 then position_at_call end) as straight_position
     from calls
@@ -172,7 +171,6 @@ horse_days as (
         -- Six percent slower than par is a horse that was eased: it says no more than that.
         max(case when results.position is not null and results.time_seconds is not null and race_pars.par_seconds is not null then greatest(100 - 1000 * (results.time_seconds / race_pars.par_seconds - 1) + race_pars.allowance, 40) end) as speed_figure,
         max(case when races.field_size > 1 then (runner_calls.straight_position - results.position) / (races.field_size - 1) end) as late_gain,
-        max(case when races.field_size > 1 then 1 - (runner_calls.first_position - 1) / (races.field_size - 1) end) as early_position,
         max(race_paces.early_pace) as early_pace,
         max(races.trip) as trip
     from entries
@@ -190,7 +188,6 @@ weighted_days as (
         day_number,
         speed_figure,
         late_gain,
-        early_position,
         early_pace,
         trip,
         pow(2, day_number / 60.0) as weight_60d,
@@ -202,9 +199,12 @@ horse_frames as (
         *,
         -- Rows of the look-backs, counted once: a frame of so many rows is cheaper than searching the dates anew for every value.
         count(*) over days_730 as rows_730d,
-        count(*) over days_365 as rows_365d
+        count(*) over days_365 as rows_365d,
+        case when trip is not null then avg(speed_figure) over days_at_trip end as speed_at_trip,
+        case when trip is not null then max(speed_figure) over days_at_trip end as speed_best_at_trip
     from weighted_days
     window
+        days_at_trip as (partition by horse_key, trip order by race_date range between interval 730 day preceding and interval 1 day preceding),
         days_730 as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
         days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
 ),
@@ -212,6 +212,8 @@ horse_windows as (
     select
         horse_key,
         race_date,
+        speed_at_trip,
+        speed_best_at_trip,
         sum(speed_figure * weight_60d) over career / nullif(sum(case when speed_figure is not null then weight_60d end) over career, 0) as speed_ewma,
         max(speed_figure) over days_365 as speed_best,
         count(speed_figure) over days_365 as speed_runs,
@@ -224,16 +226,6 @@ horse_windows as (
     window
         career as (partition by horse_key order by race_date rows between rows_730d preceding and 1 preceding),
         days_365 as (partition by horse_key order by race_date rows between rows_365d preceding and 1 preceding)
-),
-trip_windows as (
-    select
-        horse_key,
-        race_date,
-        avg(speed_figure) over career as speed_at_trip,
-        max(speed_figure) over career as speed_best_at_trip
-    from weighted_days
-    where trip is not null
-    window career as (partition by horse_key, trip order by race_date range between interval 730 day preceding and interval 1 day preceding)
 )
 select
     entries.race_date, -- day of the race [date]
@@ -242,8 +234,8 @@ select
     windows.speed_ewma, -- time-weighted mean speed figure, half-life 60 days [points, 100 = par, 1 = 0.1% of par time]
     windows.speed_last, -- last speed figure in 365 days [points]
     windows.speed_best, -- best speed figure in 365 days [points]
-    trips.speed_at_trip, -- mean speed figure at this course and distance in 730 days; null without a run there [points]
-    trips.speed_best_at_trip, -- best speed figure at this course and distance in 730 days; null without a run there [points]
+    windows.speed_at_trip, -- mean speed figure at this course and distance in 730 days; null without a run there [points]
+    windows.speed_best_at_trip, -- best speed figure at this course and distance in 730 days; null without a run there [points]
     windows.speed_spread, -- standard deviation of the speed figures in 365 days [points]
     case when windows.speed_runs >= 3 then windows.speed_slope_per_day * 30 end as speed_figure_trend, -- slope of the speed figures in 365 days; null under three [points per 30 days]
     windows.speed_runs, -- runs with a speed figure in 365 days [runs]
@@ -251,5 +243,4 @@ select
     windows.early_pace_ewma -- time-weighted mean early pace of the horse's races against the par of course and distance, half-life 365 days; positive = fast early; null without calls [0.1% of the race time]
 from entries
 left join horse_windows as windows on windows.horse_key = entries.horse_key and windows.race_date = entries.race_date
-left join trip_windows as trips on trips.horse_key = entries.horse_key and trips.race_date = entries.race_date
 where entries.race_date >= cast($start as date)
