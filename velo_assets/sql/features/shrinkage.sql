@@ -45,51 +45,52 @@ runs as (
     inner join races on races.race_key = entries.race_key
 ),
 cells as (
-    select 'trainer' as entity, cast(0 as ubigint) as parent_key, hash(trainer_key) as cell_key, season, max(race_date) as race_date, count(*) as runs, sum(won) as wins, sum(expected) as expected
+    -- Entities are numbered here and named at the end: millions of cells are grouped by them, and text is slow to compare.
+    select cast(1 as utinyint) as entity_number, cast(0 as ubigint) as parent_key, hash(trainer_key) as cell_key, season, max(race_date) as race_date, count(*) as runs, sum(won) as wins, sum(expected) as expected
     from runs
     where trainer_key is not null
     group by trainer_key, season
     union all
-    select 'jockey', 0, hash(jockey_key), season, max(race_date), count(*), sum(won), sum(expected)
+    select 2, 0, hash(jockey_key), season, max(race_date), count(*), sum(won), sum(expected)
     from runs
     where jockey_key is not null
     group by jockey_key, season
     union all
-    select 'trainer in a month', hash(trainer_key), hash(season, season_month), season, max(race_date), count(*), sum(won), sum(expected)
+    select 3, hash(trainer_key), hash(season, season_month), season, max(race_date), count(*), sum(won), sum(expected)
     from runs
     where trainer_key is not null
     group by trainer_key, season, season_month
     union all
-    select 'jockey in a month', hash(jockey_key), hash(season, season_month), season, max(race_date), count(*), sum(won), sum(expected)
+    select 4, hash(jockey_key), hash(season, season_month), season, max(race_date), count(*), sum(won), sum(expected)
     from runs
     where jockey_key is not null
     group by jockey_key, season, season_month
     union all
-    select 'trainer with jockey', hash(trainer_key), hash(jockey_key), season, max(race_date), count(*), sum(won), sum(expected)
+    select 5, hash(trainer_key), hash(jockey_key), season, max(race_date), count(*), sum(won), sum(expected)
     from runs
     where trainer_key is not null and jockey_key is not null
     group by trainer_key, jockey_key, season
     union all
-    select 'trainer with owner', hash(trainer_key), hash(owner_key), season, max(race_date), count(*), sum(won), sum(expected)
+    select 6, hash(trainer_key), hash(owner_key), season, max(race_date), count(*), sum(won), sum(expected)
     from runs
     where trainer_key is not null and owner_key is not null
     group by trainer_key, owner_key, season
     union all
-    select 'trainer at course', hash(trainer_key), course_key, season, max(race_date), count(*), sum(won), sum(expected)
+    select 7, hash(trainer_key), course_key, season, max(race_date), count(*), sum(won), sum(expected)
     from runs
     where trainer_key is not null
     group by trainer_key, course_key, season
     union all
-    select 'horse', 0, hash(horse_key), season, max(race_date), count(*), sum(won), sum(expected)
+    select 8, 0, hash(horse_key), season, max(race_date), count(*), sum(won), sum(expected)
     from runs
     group by horse_key, season
     union all
-    select 'sire', 0, sire_key, season, max(race_date), count(*), sum(won), sum(expected)
+    select 9, 0, sire_key, season, max(race_date), count(*), sum(won), sum(expected)
     from runs
     where sire_key is not null
     group by sire_key, season
     union all
-    select 'stall', hash(course_key, distance_band), hash(ntile_of_field), season, max(race_date), count(*), sum(won), sum(expected)
+    select 10, hash(course_key, distance_band), hash(ntile_of_field), season, max(race_date), count(*), sum(won), sum(expected)
     from (
         select race_date, season, course_key, distance_band, won, expected, least(cast(floor(5.0 * (stall - 1) / field_size) as integer), 4) as ntile_of_field
         from runs
@@ -98,34 +99,34 @@ cells as (
     group by course_key, distance_band, ntile_of_field, season
 ),
 cells_before_year as (
-    select years.race_date, cells.entity, cells.parent_key, cells.cell_key, sum(cells.runs) as runs, sum(cells.wins) as wins, sum(cells.expected) as expected
+    select years.race_date, cells.entity_number, cells.parent_key, cells.cell_key, sum(cells.runs) as runs, sum(cells.wins) as wins, sum(cells.expected) as expected
     from cells
     inner join years on cells.race_date < years.race_date and cells.race_date >= years.race_date - interval 2 year
-    group by years.race_date, cells.entity, cells.parent_key, cells.cell_key
+    group by years.race_date, cells.entity_number, cells.parent_key, cells.cell_key
 ),
 parents as (
-    select race_date, entity, parent_key, count(*) as cells, sum(runs) as runs, sum(wins) as wins, sum(expected) as expected, sum(runs * runs) as runs_squared, sum(expected * expected) as expected_squared
+    select race_date, entity_number, parent_key, count(*) as cells, sum(runs) as runs, sum(wins) as wins, sum(expected) as expected, sum(runs * runs) as runs_squared, sum(expected * expected) as expected_squared
     from cells_before_year
-    group by race_date, entity, parent_key
+    group by race_date, entity_number, parent_key
 ),
 deviations as (
     select
         cells_before_year.race_date,
-        cells_before_year.entity,
+        cells_before_year.entity_number,
         cells_before_year.parent_key,
         sum(cells_before_year.runs * pow(cells_before_year.wins / cells_before_year.runs - parents.wins / parents.runs, 2)) / any_value(parents.wins / parents.runs * (1 - parents.wins / parents.runs)) as binomial_spread,
         sum(cells_before_year.expected * pow(cells_before_year.wins / cells_before_year.expected - parents.wins / parents.expected, 2)) / any_value(parents.wins / parents.expected) as poisson_spread
     from cells_before_year
     inner join parents
-        on parents.race_date = cells_before_year.race_date and parents.entity = cells_before_year.entity and parents.parent_key = cells_before_year.parent_key
+        on parents.race_date = cells_before_year.race_date and parents.entity_number = cells_before_year.entity_number and parents.parent_key = cells_before_year.parent_key
     -- A parent with hardly a win says nothing about the spread of its cells.
     where parents.wins >= 5 and parents.wins < parents.runs and parents.cells > 1
-    group by cells_before_year.race_date, cells_before_year.entity, cells_before_year.parent_key
+    group by cells_before_year.race_date, cells_before_year.entity_number, cells_before_year.parent_key
 ),
 moments as (
     select
         deviations.race_date,
-        deviations.entity,
+        deviations.entity_number,
         sum(parents.cells) as cells,
         sum(parents.runs) as runs,
         sum(parents.wins) / sum(parents.runs) as strike_rate,
@@ -133,12 +134,23 @@ moments as (
         (sum(deviations.poisson_spread) - sum(parents.cells - 1)) / nullif(sum(parents.expected - parents.expected_squared / parents.expected), 0) as relative_variance
     from deviations
     inner join parents
-        on parents.race_date = deviations.race_date and parents.entity = deviations.entity and parents.parent_key = deviations.parent_key
-    group by deviations.race_date, deviations.entity
+        on parents.race_date = deviations.race_date and parents.entity_number = deviations.entity_number and parents.parent_key = deviations.parent_key
+    group by deviations.race_date, deviations.entity_number
 )
 select
     race_date, -- first day of the year the strengths are valid for [date]
-    entity, -- what is shrunk: trainer, jockey, trainer in a month (around the trainer's own rate), trainer with jockey, ... [text]
+    case entity_number
+        when 1 then 'trainer'
+        when 2 then 'jockey'
+        when 3 then 'trainer in a month'
+        when 4 then 'jockey in a month'
+        when 5 then 'trainer with jockey'
+        when 6 then 'trainer with owner'
+        when 7 then 'trainer at course'
+        when 8 then 'horse'
+        when 9 then 'sire'
+        when 10 then 'stall'
+    end as entity, -- what is shrunk: trainer, jockey, trainer in a month (around the trainer's own rate), trainer with jockey, ... [text]
     cast(cells as bigint) as cells, -- cells the strengths were fitted on [cells]
     cast(runs as bigint) as runs, -- runs the strengths were fitted on [runs]
     strike_rate, -- mean strike rate of the fitting years [wins per run]
