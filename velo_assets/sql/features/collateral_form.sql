@@ -105,19 +105,27 @@ horse_windows as (
         days_365 as (partition by horse_key order by race_date rows between rows_365d preceding and 1 preceding)
 ),
 next_runs as (
-    select last_race_key, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten - 0.5), 0) as rivals_beaten
+    -- Runs x 2^44 (17592186044416) and the shares of rivals beaten in units of 2^-30 share one number: one sum serves both.
+    select last_race_key, race_date, cast(coalesce(sum(17592186044416 + cast(1073741824 * rivals_beaten as bigint)), 0) as bigint) as runs_and_beaten
     from horse_windows
     where last_race_key is not null
     group by last_race_key, race_date
+),
+runs_since as (
+    select
+        last_race_key,
+        race_date,
+        cast(sum(runs_and_beaten) over since as bigint) as runs_and_beaten
+    from next_runs
+    window since as (partition by last_race_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 franking as (
     select
         last_race_key,
         race_date,
         -- Three runs at par steady a race few have run from since.
-        sum(rivals_beaten) over since / (sum(runs) over since + 3) as race_franking
-    from next_runs
-    window since as (partition by last_race_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+        ((runs_and_beaten & 17592186044415) / 1073741824 - 0.5 * (runs_and_beaten >> 44)) / ((runs_and_beaten >> 44) + 3) as race_franking
+    from runs_since
 )
 select
     entries.race_date, -- day of the race [date]
