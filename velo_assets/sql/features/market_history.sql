@@ -24,12 +24,7 @@ races as (
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 closing_prices as (
-    select runner_key, 1 / decimal_odds / book_percent as market_probability
-    from core.prices
-    where price_kind = 'sp' and book_complete and race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
-),
-closing_odds as (
-    select runner_key, decimal_odds
+    select runner_key, decimal_odds, case when book_complete then 1 / decimal_odds / book_percent end as market_probability
     from core.prices
     where price_kind = 'sp' and race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
@@ -37,11 +32,6 @@ opening_odds as (
     select runner_key, decimal_odds
     from core.prices
     where price_kind = 'opening_show' and race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
-),
-moves as (
-    select closing_odds.runner_key, ln(opening_odds.decimal_odds / closing_odds.decimal_odds) as steam
-    from closing_odds
-    inner join opening_odds on opening_odds.runner_key = closing_odds.runner_key
 ),
 horse_days as (
     select
@@ -60,12 +50,12 @@ horse_days as (
         end) as rivals_beaten,
         sum(case when closing_prices.market_probability is not null then results.won end) as wins,
         sum(case when results.runner_key is not null then closing_prices.market_probability end) as market_wins,
-        avg(case when results.runner_key is not null then moves.steam end) as steam
+        avg(case when results.runner_key is not null then ln(opening_odds.decimal_odds / closing_prices.decimal_odds) end) as steam
     from entries
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
     left join closing_prices on closing_prices.runner_key = entries.runner_key
-    left join moves on moves.runner_key = entries.runner_key
+    left join opening_odds on opening_odds.runner_key = entries.runner_key
     group by entries.horse_key, entries.race_date
 ),
 horse_frames as (
