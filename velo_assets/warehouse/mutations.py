@@ -217,7 +217,7 @@ SQL_MUTATIONS = (
     SqlMutation(
         "same-day window",
         "features/trainer_jockey",
-        replaced("and interval 1 day preceding", "and interval 0 day preceding"),
+        replaced("and 1 preceding", "and 0 preceding"),
     ),
     SqlMutation(
         "running totals with the race day's own (<= for <)",
@@ -234,7 +234,7 @@ SQL_MUTATIONS = (
     SqlMutation(
         "frame to the current row",
         "features/breeding",
-        replaced("and interval 1 day preceding", "and current row"),
+        replaced("and 1 preceding", "and current row"),
     ),
     SqlMutation(
         "frame of following days",

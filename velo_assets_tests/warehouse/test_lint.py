@@ -64,6 +64,7 @@ ROWS = "rows between 9 preceding and 1 preceding"
 
 CLEAN = {
     "range frame": by_trainer(STRICT),
+    "range frame in whole days": by_trainer("range between 30 preceding and 1 preceding"),
     "range frame over all": over_days(f"order by race_date {STRICT}"),
     "a week earlier": by_trainer("range between unbounded preceding and interval 7 day preceding"),
     "rows frame over days": by_trainer("rows between 5 preceding and 1 preceding"),
@@ -101,6 +102,8 @@ LEAKY = {
     "default frame": (by_trainer(""), "same-day-window"),
     "current row": (by_trainer("range between interval 9 day preceding and current row"), "same-day-window"),
     "zero days": (by_trainer("range between unbounded preceding and interval 0 day preceding"), "same-day-window"),
+    "zero whole days": (by_trainer("range between 30 preceding and 0 preceding"), "same-day-window"),
+    "half of a whole day": (by_trainer("range between 30 preceding and 0.5 preceding"), "same-day-window"),
     "half a day": (by_trainer("range between unbounded preceding and interval 12 hour preceding"), "same-day-window"),
     "following": (
         by_trainer("range between interval 1 day preceding and interval 1 day following"),

@@ -1,5 +1,5 @@
 -- grain: one row per runner
--- point in time: results of strictly earlier race days, collapsed to one row per parent, condition and day before any window
+-- point in time: results of strictly earlier race days; every frame ends the day before
 -- look-back: 730 days
 -- description: Wins of the progeny of the runner's sire, dam and dam's sire against 1/field size, over all, on today's going and in today's distance band, shrunk; null where the pedigree is blank.
 with entries as (
@@ -21,7 +21,7 @@ results as (
 races as (
     select
         race_key,
-        coalesce(going_group, '') as going_group,
+        hash(coalesce(going_group, '')) as going_key,
         case
             when distance_furlongs < 6.5 then 1
             when distance_furlongs < 9.5 then 2
@@ -49,82 +49,33 @@ runs as (
         entries.sire_key,
         entries.dam_key,
         entries.damsire_key,
-        races.going_group,
+        races.going_key,
         races.distance_band,
-        results.won,
-        case when results.won is not null then 1.0 / races.field_size end as expected
+        -- Two counts in one number, so that a window sums once: wins from 2^44 (17592186044416) up, below them 1/field size
+        -- held to 2^-24 (16777216 = 2^24). Sums are exact in any order, and hold as long as two years have under 2^19 races.
+        case when results.won is not null then results.won * 17592186044416 + cast(round(16777216.0 / races.field_size) as bigint) end as outcome
     from entries
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
-    where entries.sire_key is not null or entries.dam_key is not null or entries.damsire_key is not null
 ),
-sire_cells as (
-    select sire_key, going_group, distance_band, race_date, sum(won) as wins, sum(expected) as expected
+-- The few large partitions, of sires and of dams' sires, shrink by half as days; the many small ones below would not.
+-- Frames count whole days: with intervals every bound would be worked out as a timestamp.
+sire_days as (
+    select sire_key, race_date, sum(outcome) as outcome
     from runs
     where sire_key is not null
-    group by sire_key, going_group, distance_band, race_date
-),
-sire_days as (
-    select sire_key, race_date, sum(wins) as wins, sum(expected) as expected
-    from sire_cells
     group by sire_key, race_date
 ),
 sire_windows as (
     select
         sire_key,
         race_date,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected
+        cast(coalesce(sum(outcome) over career, 0) as bigint) as outcome
     from sire_days
-    window career as (partition by sire_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
-),
-sire_going_days as (
-    select sire_key, going_group, race_date, sum(wins) as wins, sum(expected) as expected
-    from sire_cells
-    group by sire_key, going_group, race_date
-),
-sire_going_windows as (
-    select
-        sire_key,
-        going_group,
-        race_date,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected
-    from sire_going_days
-    window career as (partition by sire_key, going_group order by race_date range between interval 730 day preceding and interval 1 day preceding)
-),
-sire_distance_days as (
-    select sire_key, distance_band, race_date, sum(wins) as wins, sum(expected) as expected
-    from sire_cells
-    group by sire_key, distance_band, race_date
-),
-sire_distance_windows as (
-    select
-        sire_key,
-        distance_band,
-        race_date,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected
-    from sire_distance_days
-    window career as (partition by sire_key, distance_band order by race_date range between interval 730 day preceding and interval 1 day preceding)
-),
-dam_days as (
-    select dam_key, race_date, sum(won) as wins, sum(expected) as expected
-    from runs
-    where dam_key is not null
-    group by dam_key, race_date
-),
-dam_windows as (
-    select
-        dam_key,
-        race_date,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected
-    from dam_days
-    window career as (partition by dam_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by sire_key order by race_date range between 730 preceding and 1 preceding)
 ),
 damsire_days as (
-    select damsire_key, race_date, sum(won) as wins, sum(expected) as expected
+    select damsire_key, race_date, sum(outcome) as outcome
     from runs
     where damsire_key is not null
     group by damsire_key, race_date
@@ -133,41 +84,61 @@ damsire_windows as (
     select
         damsire_key,
         race_date,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected
+        cast(coalesce(sum(outcome) over career, 0) as bigint) as outcome
     from damsire_days
-    window career as (partition by damsire_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by damsire_key order by race_date range between 730 preceding and 1 preceding)
 ),
-targets as (
+-- Blank parents are told apart by race: in one partition, as large as the table, the frames would be slow to find. What is
+-- found for them is hidden below, by the null of the sire's own wins and by the dam's null key.
+run_windows as (
     select
-        entries.race_date,
-        entries.race_key,
-        entries.runner_key,
-        entries.sire_key,
-        entries.dam_key,
-        entries.damsire_key,
-        races.going_group,
-        races.distance_band,
+        race_date,
+        race_key,
+        runner_key,
+        sire_key,
+        dam_key,
+        damsire_key,
+        cast(coalesce(sum(outcome) over going, 0) as bigint) as going_outcome,
+        cast(coalesce(sum(outcome) over distance, 0) as bigint) as distance_outcome,
+        cast(coalesce(sum(outcome) over dam, 0) as bigint) as dam_outcome
+    from runs
+    window
+        going as (partition by coalesce(sire_key, hash(race_key)), going_key order by race_date range between 730 preceding and 1 preceding),
+        distance as (partition by coalesce(sire_key, hash(race_key)), distance_band order by race_date range between 730 preceding and 1 preceding),
+        dam as (partition by coalesce(dam_key, hash(race_key)) order by race_date range between 730 preceding and 1 preceding)
+),
+runners as (
+    select
+        run_windows.race_date,
+        run_windows.race_key,
+        run_windows.runner_key,
+        run_windows.dam_key,
+        sire.outcome >> 44 as sire_wins,
+        (sire.outcome & 17592186044415) / 16777216 as sire_expected,
+        run_windows.going_outcome >> 44 as going_wins,
+        (run_windows.going_outcome & 17592186044415) / 16777216 as going_expected,
+        run_windows.distance_outcome >> 44 as distance_wins,
+        (run_windows.distance_outcome & 17592186044415) / 16777216 as distance_expected,
+        run_windows.dam_outcome >> 44 as dam_wins,
+        (run_windows.dam_outcome & 17592186044415) / 16777216 as dam_expected,
+        damsire.outcome >> 44 as damsire_wins,
+        (damsire.outcome & 17592186044415) / 16777216 as damsire_expected,
         -- 10 and 5 expected wins stand in until a year of results lies before; priors, not fits.
         coalesce(shrinkage.sire_strength, 10) as sire_strength,
         coalesce(shrinkage.horse_strength, 5) as horse_strength
-    from entries
-    inner join races on races.race_key = entries.race_key
-    left join shrinkage on shrinkage.race_date = date_trunc('year', entries.race_date)
-    where entries.race_date >= cast($start as date)
+    from run_windows
+    left join sire_windows as sire on sire.sire_key = run_windows.sire_key and sire.race_date = run_windows.race_date
+    left join damsire_windows as damsire on damsire.damsire_key = run_windows.damsire_key and damsire.race_date = run_windows.race_date
+    left join shrinkage on shrinkage.race_date = date_trunc('year', run_windows.race_date)
+    where run_windows.race_date >= cast($start as date)
 )
 select
-    targets.race_date, -- day of the race [date]
-    targets.race_key, -- key of the race [key]
-    targets.runner_key, -- key of the runner [key]
-    (sire.wins + targets.sire_strength) / (sire.expected + targets.sire_strength) as sire_impact, -- wins of the sire's progeny against 1/field size, shrunk to 1; null without a sire [ratio]
-    (going.wins + targets.sire_strength * (sire.wins + targets.sire_strength) / (sire.expected + targets.sire_strength)) / (going.expected + targets.sire_strength) as sire_going_impact, -- the same on today's going, shrunk to the sire's own [ratio]
-    (distance.wins + targets.sire_strength * (sire.wins + targets.sire_strength) / (sire.expected + targets.sire_strength)) / (distance.expected + targets.sire_strength) as sire_distance_impact, -- the same in today's distance band, shrunk to the sire's own [ratio]
-    (dam.wins + targets.horse_strength) / (dam.expected + targets.horse_strength) as dam_impact, -- wins of the dam's progeny against 1/field size, shrunk to 1; null without a dam [ratio]
-    (damsire.wins + targets.sire_strength) / (damsire.expected + targets.sire_strength) as damsire_impact -- wins of the dam's sire's grandchildren against 1/field size, shrunk to 1; null without one [ratio]
-from targets
-left join sire_windows as sire on sire.sire_key = targets.sire_key and sire.race_date = targets.race_date
-left join sire_going_windows as going on going.sire_key = targets.sire_key and going.going_group = targets.going_group and going.race_date = targets.race_date
-left join sire_distance_windows as distance on distance.sire_key = targets.sire_key and distance.distance_band = targets.distance_band and distance.race_date = targets.race_date
-left join dam_windows as dam on dam.dam_key = targets.dam_key and dam.race_date = targets.race_date
-left join damsire_windows as damsire on damsire.damsire_key = targets.damsire_key and damsire.race_date = targets.race_date
+    race_date, -- day of the race [date]
+    race_key, -- key of the race [key]
+    runner_key, -- key of the runner [key]
+    (sire_wins + sire_strength) / (sire_expected + sire_strength) as sire_impact, -- wins of the sire's progeny against 1/field size, shrunk to 1; null without a sire [ratio]
+    (going_wins + sire_strength * (sire_wins + sire_strength) / (sire_expected + sire_strength)) / (going_expected + sire_strength) as sire_going_impact, -- the same on today's going, shrunk to the sire's own [ratio]
+    (distance_wins + sire_strength * (sire_wins + sire_strength) / (sire_expected + sire_strength)) / (distance_expected + sire_strength) as sire_distance_impact, -- the same in today's distance band, shrunk to the sire's own [ratio]
+    case when dam_key is not null then (dam_wins + horse_strength) / (dam_expected + horse_strength) end as dam_impact, -- wins of the dam's progeny against 1/field size, shrunk to 1; null without a dam [ratio]
+    (damsire_wins + sire_strength) / (damsire_expected + sire_strength) as damsire_impact -- wins of the dam's sire's grandchildren against 1/field size, shrunk to 1; null without one [ratio]
+from runners

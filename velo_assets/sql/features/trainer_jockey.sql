@@ -1,5 +1,5 @@
 -- grain: one row per runner
--- point in time: results of strictly earlier race days, collapsed to one row per pair and day before any window
+-- point in time: results of strictly earlier race days; every frame ends the day before
 -- look-back: 730 days
 -- description: The trainer and jockey together, and the trainer and owner together: wins against what the trainer and the jockey each win with anybody.
 with entries as (
@@ -18,7 +18,7 @@ races as (
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 trainer_impacts as (
-    select runner_key, trainer_impact
+    select runner_key, trainer_impact, trainer_runs_career
     from features.trainer_velocity
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 ),
@@ -38,93 +38,58 @@ shrinkage as (
 runs as (
     select
         entries.race_date,
+        entries.race_key,
+        entries.runner_key,
         entries.trainer_key,
         entries.jockey_key,
         entries.owner_key,
-        case when results.runner_key is not null then 1 else 0 end as runs,
-        coalesce(results.won, 0) as wins,
-        case when results.runner_key is not null then 1.0 / races.field_size else 0 end as expected_wins
+        -- Three counts in one number, so that a window sums once: runs from 2^62 (4611686018427387904) up, below them wins from
+        -- 2^42 (4398046511104) up, below them 1/field size held to 2^-24 (16777216 = 2^24). Sums, of 128 bits, are exact in
+        -- any order, and hold as long as a pair has under 2^18 runs in two years.
+        case
+            when results.runner_key is not null
+                then 4611686018427387904 + coalesce(results.won, 0) * 4398046511104 + cast(round(16777216.0 / races.field_size) as bigint)
+        end as outcome
     from entries
-    inner join races on races.race_key = entries.race_key
+    left join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
-    where entries.trainer_key is not null
 ),
-pair_days as (
-    select trainer_key, jockey_key, race_date, sum(runs) as runs, sum(wins) as wins, sum(expected_wins) as expected_wins
-    from runs
-    where jockey_key is not null
-    group by trainer_key, jockey_key, race_date
-),
-pair_windows as (
+-- Hardly a pair has two runs on one day, so the windows run over runners. Frames count whole days: with intervals every
+-- bound would be worked out as a timestamp.
+windows as (
     select
-        trainer_key,
-        jockey_key,
         race_date,
-        coalesce(sum(runs) over career, 0) as runs,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected_wins) over career, 0) as expected_wins
-    from pair_days
-    window career as (partition by trainer_key, jockey_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
-),
-trainer_days as (
-    select trainer_key, race_date, sum(runs) as runs
+        race_key,
+        runner_key,
+        case when trainer_key is not null and jockey_key is not null then coalesce(sum(outcome) over pair, 0) end as pair_outcome,
+        case when trainer_key is not null and owner_key is not null then coalesce(sum(outcome) over owner, 0) end as owner_outcome
     from runs
-    group by trainer_key, race_date
-),
-trainer_windows as (
-    select
-        trainer_key,
-        race_date,
-        coalesce(sum(runs) over career, 0) as runs
-    from trainer_days
-    window career as (partition by trainer_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
-),
-owner_days as (
-    select trainer_key, owner_key, race_date, sum(runs) as runs, sum(wins) as wins, sum(expected_wins) as expected_wins
-    from runs
-    where owner_key is not null
-    group by trainer_key, owner_key, race_date
-),
-owner_windows as (
-    select
-        trainer_key,
-        owner_key,
-        race_date,
-        coalesce(sum(runs) over career, 0) as runs,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected_wins) over career, 0) as expected_wins
-    from owner_days
-    window career as (partition by trainer_key, owner_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window
+        pair as (partition by trainer_key, jockey_key order by race_date range between 730 preceding and 1 preceding),
+        owner as (partition by trainer_key, owner_key order by race_date range between 730 preceding and 1 preceding)
 ),
 runners as (
     select
-        entries.race_date,
-        entries.race_key,
-        entries.runner_key,
-        entries.owner_key,
-        pair_windows.runs as pair_runs,
-        pair_windows.wins as pair_wins,
-        pair_windows.expected_wins as pair_expected_wins,
-        trainer_windows.runs as trainer_runs,
-        owner_windows.runs as owner_runs,
-        owner_windows.wins as owner_wins,
-        owner_windows.expected_wins as owner_expected_wins,
+        windows.race_date,
+        windows.race_key,
+        windows.runner_key,
+        windows.pair_outcome >> 62 as pair_runs,
+        (windows.pair_outcome >> 42) & 1048575 as pair_wins,
+        (windows.pair_outcome & 4398046511103) / 16777216 as pair_expected_wins,
+        windows.owner_outcome >> 62 as owner_runs,
+        (windows.owner_outcome >> 42) & 1048575 as owner_wins,
+        (windows.owner_outcome & 4398046511103) / 16777216 as owner_expected_wins,
+        trainer_impacts.trainer_runs_career as trainer_runs,
         trainer_impacts.trainer_impact,
         jockey_impacts.jockey_impact,
         -- 5 expected wins stand in until a year of results lies before; a prior, not a fit.
         coalesce(shrinkage.pair_strength, 5) as pair_strength,
         coalesce(shrinkage.owner_strength, 5) as owner_strength
-    from entries
-    left join pair_windows
-        on pair_windows.trainer_key = entries.trainer_key and pair_windows.jockey_key = entries.jockey_key and pair_windows.race_date = entries.race_date
-    left join trainer_windows
-        on trainer_windows.trainer_key = entries.trainer_key and trainer_windows.race_date = entries.race_date
-    left join owner_windows
-        on owner_windows.trainer_key = entries.trainer_key and owner_windows.owner_key = entries.owner_key and owner_windows.race_date = entries.race_date
-    left join trainer_impacts on trainer_impacts.runner_key = entries.runner_key
-    left join jockey_impacts on jockey_impacts.runner_key = entries.runner_key
-    left join shrinkage on shrinkage.race_date = date_trunc('year', entries.race_date)
-    where entries.race_date >= cast($start as date)
+    from windows
+    left join trainer_impacts on trainer_impacts.runner_key = windows.runner_key
+    left join jockey_impacts on jockey_impacts.runner_key = windows.runner_key
+    left join shrinkage on shrinkage.race_date = date_trunc('year', windows.race_date)
+    where windows.race_date >= cast($start as date)
 )
 select
     race_date, -- day of the race [date]
