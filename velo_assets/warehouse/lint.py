@@ -49,7 +49,7 @@ class Finding:
 
 RULES = {
     "same-race": "a value of the race's own results, prices or sectionals reaches the output with no barrier",
-    "same-day-window": "a window's frame includes the race's own day; end it with `interval 1 day preceding`",
+    "same-day-window": "a window's frame includes the race's own day; end it with `1 preceding`",
     "rows-window": "a frame that counts rows over several rows of one day; collapse to one row per key and day first",
     "whole-history": "an aggregate, window or subquery over all rows, later ones included",
     "unbounded-date": "rows whose race_date no condition bounds to be earlier than this race's",

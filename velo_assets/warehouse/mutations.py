@@ -239,7 +239,7 @@ SQL_MUTATIONS = (
     SqlMutation(
         "frame of following days",
         "features/market_history",
-        replaced("and interval 1 day preceding", "and interval 30 day following"),
+        replaced("range between 730 preceding and 1 preceding", "range between 730 preceding and 30 following"),
     ),
     SqlMutation(
         "dropped frame, the default ends with the day",

@@ -69,7 +69,7 @@ horse_windows as (
         max(won_mark) over career as best_mark_won
     from horse_days
     window
-        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
+        career as (partition by horse_key order by race_date range between 730 preceding and 1 preceding),
         runs as (partition by horse_key order by race_date)
 ),
 moves as (

@@ -89,8 +89,8 @@ horse_frames as (
         count(*) over days_365 as rows_365d
     from weighted_days
     window
-        days_730 as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+        days_730 as (partition by horse_key order by race_date range between 730 preceding and 1 preceding),
+        days_365 as (partition by horse_key order by race_date range between 365 preceding and 1 preceding)
 ),
 horse_windows as (
     select

@@ -67,7 +67,7 @@ horse_frames as (
         -- Rows of the look-back, counted once: a frame of so many rows is cheaper than searching the dates anew for every value.
         count(*) over days_730 as rows_730d
     from horse_days
-    window days_730 as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window days_730 as (partition by horse_key order by race_date range between 730 preceding and 1 preceding)
 ),
 horse_windows as (
     select

@@ -59,7 +59,7 @@ trip_pars as (
         sum(races) over career as races,
         sum(seconds) over career / nullif(sum(races) over career, 0) as par_seconds
     from trip_days
-    window career as (partition by trip order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by trip order by race_date range between 730 preceding and 1 preceding)
 ),
 going_days as (
     select trip, going_group, race_date, count(winner_seconds) as races, sum(winner_seconds) as seconds
@@ -74,7 +74,7 @@ going_pars as (
         coalesce(sum(races) over career, 0) as races,
         coalesce(sum(seconds) over career, 0) as seconds
     from going_days
-    window career as (partition by trip, going_group order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by trip, going_group order by race_date range between 730 preceding and 1 preceding)
 ),
 race_deviations as (
     select
@@ -102,7 +102,7 @@ level_pars as (
         -- Better races are run faster; five races at par steady a class seldom seen.
         coalesce(sum(deviation) over career, 0) / (coalesce(sum(races) over career, 0) + 5) as level_deviation
     from level_days
-    window career as (partition by level order by race_date range between interval 365 day preceding and interval 1 day preceding)
+    window career as (partition by level order by race_date range between 365 preceding and 1 preceding)
 ),
 allowances as (
     select
@@ -155,7 +155,7 @@ pace_pars as (
         race_date,
         sum(early_share) over career / nullif(sum(races) over career, 0) as early_share
     from pace_days
-    window career as (partition by trip order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by trip order by race_date range between 730 preceding and 1 preceding)
 ),
 race_paces as (
     select races.race_key, 1000 * (pace_pars.early_share - race_calls.early_share) as early_pace
@@ -204,9 +204,9 @@ horse_frames as (
         case when trip is not null then max(speed_figure) over days_at_trip end as speed_best_at_trip
     from weighted_days
     window
-        days_at_trip as (partition by horse_key, trip order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        days_730 as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+        days_at_trip as (partition by horse_key, trip order by race_date range between 730 preceding and 1 preceding),
+        days_730 as (partition by horse_key order by race_date range between 730 preceding and 1 preceding),
+        days_365 as (partition by horse_key order by race_date range between 365 preceding and 1 preceding)
 ),
 horse_windows as (
     select

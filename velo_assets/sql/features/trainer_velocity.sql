@@ -63,7 +63,7 @@ all_windows as (
         race_date,
         sum(wins) over career / nullif(sum(runs) over career, 0) as strike_rate
     from all_days
-    window career as (order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (order by race_date range between 730 preceding and 1 preceding)
 ),
 trainer_totals as (
     select

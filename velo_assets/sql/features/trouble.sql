@@ -43,7 +43,7 @@ horse_frames as (
         -- Rows of the look-back, counted once: a frame of so many rows is cheaper than searching the dates anew for every value.
         count(*) over days_365 as rows_365d
     from horse_days
-    window days_365 as (partition by horse_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+    window days_365 as (partition by horse_key order by race_date range between 365 preceding and 1 preceding)
 ),
 horse_windows as (
     select
