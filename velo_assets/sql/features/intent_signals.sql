@@ -38,19 +38,23 @@ runs as (
         races.course_key,
         races.surface,
         races.distance_furlongs,
-        results.won,
-        case when results.won is not null then 1.0 / races.field_size end as expected,
+        results.won is not null as has_run,
+        -- What is summed travels as one whole number, a field of bits for each sum: one sum for all, exact in any order. The
+        -- highest field counts the runs and fills first, where the cast to bigint refuses it: no field runs over unseen.
+        -- Runs 2^47 (65536 of them fit), share of rivals beaten held to 2^-30.
         case
             when results.runner_key is null or races.field_size < 2 then null
-            when results.position is null then 0
-            else (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)
-        end as rivals_beaten
+            when results.position is null then 140737488355328
+            else 140737488355328 + cast(round(1073741824.0 * (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)) as bigint)
+        end as run_and_beaten,
+        -- Runs 2^50 (8192 of them fit), wins 2^37, wins expected held to 2^-24.
+        case when entries.trainer_key is not null then 1125899906842624 + 137438953472 * results.won + cast(round(16777216.0 / races.field_size) as bigint) end as run_won_and_expected
     from entries
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
 ),
 jockey_days as (
-    select jockey_key, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten), 0) as rivals_beaten
+    select jockey_key, race_date, cast(sum(run_and_beaten) as bigint) as runs_and_beaten, count(*) as rides
     from runs
     where jockey_key is not null
     group by jockey_key, race_date
@@ -59,84 +63,83 @@ jockey_windows as (
     select
         jockey_key,
         race_date,
-        -- Fifty rides at the half steady a new jockey: a prior, not a fit.
-        (coalesce(sum(rivals_beaten) over days_365, 0) + 25) / (coalesce(sum(runs) over days_365, 0) + 50) as jockey_ability
+        rides,
+        coalesce(cast(sum(runs_and_beaten) over days_365 as bigint), 0) as runs_and_beaten
     from jockey_days
     window days_365 as (partition by jockey_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
 ),
-window_horses as (
-    select distinct horse_key
-    from entries
-    where race_date >= cast($start as date)
-),
-horse_days as (
+riders as (
     select
-        runs.horse_key,
-        runs.race_date,
-        pow(2, max(date_diff('day', date '2015-01-01', runs.race_date)) / 180.0) as weight_180d,
-        max(runs.trainer_key) as trainer_key,
-        max(runs.jockey_key) as jockey_key,
-        max(jockey_windows.jockey_ability) as jockey_ability,
-        -- -1 and 0 stand for an unknown value of a run, so that a lag over runs never steps back to an older run.
-        max(case when runs.won is not null then runs.race_date end) as run_date,
-        max(case when runs.won is not null then coalesce(runs.jockey_key, -1) end) as run_jockey_key,
-        max(case when runs.won is not null then coalesce(runs.trainer_key, -1) end) as run_trainer_key,
-        max(case when runs.won is not null then coalesce(runs.headgear, 0) end) as run_headgear,
-        max(case when runs.won is not null then runs.course_key end) as run_course_key,
-        max(case when runs.won is not null then coalesce(runs.surface, 0) end) as run_surface,
-        max(case when runs.won is not null then coalesce(runs.distance_furlongs, -1) end) as run_distance_furlongs,
-        max(case when runs.won is not null then coalesce(jockey_windows.jockey_ability, -1) end) as run_jockey_ability
+        runs.*,
+        jockey_windows.rides,
+        -- Fifty rides at the half steady a new jockey: a prior, not a fit.
+        ((jockey_windows.runs_and_beaten & 140737488355327) / 1073741824.0 + 25) / ((jockey_windows.runs_and_beaten >> 47) + 50) as jockey_ability,
+        case when runs.has_run then pow(2, date_diff('day', date '2015-01-01', runs.race_date) / 180.0) end as weight_180d
     from runs
     left join jockey_windows on jockey_windows.jockey_key = runs.jockey_key and jockey_windows.race_date = runs.race_date
-    group by runs.horse_key, runs.race_date
 ),
-horse_lags as (
+-- Windows of runners, not of days: their frames leave out the whole day, however many runners it has.
+careers as (
     select
-        horse_key,
-        race_date,
-        trainer_key,
-        jockey_key,
-        jockey_ability,
-        lag(run_date, 1 ignore nulls) over runs as last_date,
-        lag(run_jockey_key, 1 ignore nulls) over runs as last_jockey_key,
-        lag(run_trainer_key, 1 ignore nulls) over runs as last_trainer_key,
-        lag(run_headgear, 1 ignore nulls) over runs as last_headgear,
-        lag(run_course_key, 1 ignore nulls) over runs as last_course_key,
-        lag(run_surface, 1 ignore nulls) over runs as last_surface,
-        lag(run_distance_furlongs, 1 ignore nulls) over runs as last_distance_furlongs,
-        lag(run_jockey_ability, 1 ignore nulls) over runs as last_jockey_ability,
-        sum(case when run_jockey_ability >= 0 then run_jockey_ability * weight_180d end) over career / nullif(sum(case when run_jockey_ability >= 0 then weight_180d end) over career, 0) as past_jockey_ability
-    from horse_days
-    window
-        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        runs as (partition by horse_key order by race_date)
+        *,
+        -- The latest day's run, by the key of its runner: the same one in whatever order the rows come.
+        max(case when has_run then date_diff('day', date '2000-01-01', race_date) * 18446744073709551616 + runner_key end) over career as last_run,
+        sum(jockey_ability * weight_180d) over career / nullif(sum(case when jockey_ability is not null then weight_180d end) over career, 0) as past_jockey_ability
+    from riders
+    window career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
-horse_windows as (
+cells as (
     select
-        horse_key,
         race_date,
-        trainer_key,
+        race_key,
+        runner_key,
         jockey_key,
+        trainer_key,
+        headgear,
+        headgear_first_time,
+        course_key,
+        surface,
+        distance_furlongs,
+        rides,
         jockey_ability,
         past_jockey_ability,
-        -- A lag knows no look-back of its own; the date beside it gives it that of the frames.
-        case when race_date - last_date <= 730 then last_date end as last_date,
-        case when race_date - last_date <= 730 then nullif(last_jockey_key, -1) end as last_jockey_key,
-        case when race_date - last_date <= 730 then nullif(last_trainer_key, -1) end as last_trainer_key,
-        case when race_date - last_date <= 730 then nullif(last_headgear, 0) end as last_headgear,
-        case when race_date - last_date <= 730 then last_course_key end as last_course_key,
-        case when race_date - last_date <= 730 then nullif(last_surface, 0) end as last_surface,
-        case when race_date - last_date <= 730 then nullif(last_distance_furlongs, -1) end as last_distance_furlongs,
-        case when race_date - last_date <= 730 then nullif(last_jockey_ability, -1) end as last_jockey_ability
-    from horse_lags
+        cast(last_run & 18446744073709551615 as bigint) as last_runner_key,
+        coalesce(cast(sum(run_won_and_expected) over course as bigint), 0) as course_runs_won_and_expected,
+        coalesce(cast(sum(run_and_beaten) over pair as bigint), 0) as pair_runs_and_beaten
+    from careers
+    where race_date >= cast($start as date) - 730
+    window
+        course as (partition by trainer_key, course_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
+        pair as (partition by horse_key, jockey_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+),
+moves as (
+    select
+        today.race_date,
+        today.race_key,
+        today.runner_key,
+        today.jockey_key,
+        today.trainer_key,
+        today.rides,
+        today.headgear_first_time,
+        today.past_jockey_ability,
+        today.course_runs_won_and_expected,
+        today.pair_runs_and_beaten,
+        last.jockey_key as last_jockey_key,
+        today.jockey_ability - last.jockey_ability as jockey_upgrade,
+        today.jockey_ability - today.past_jockey_ability as jockey_upgrade_ewma,
+        cast(today.trainer_key <> last.trainer_key as integer) as trainer_change,
+        cast(today.headgear <> last.headgear as integer) as headgear_change,
+        cast(today.course_key <> last.course_key as integer) as course_change,
+        cast(today.surface <> last.surface as integer) as surface_change,
+        today.distance_furlongs - last.distance_furlongs as distance_move_furlongs,
+        ln(date_diff('day', last.race_date, today.race_date)) as log_layoff_days
+    from cells as today
+    left join riders as last on last.runner_key = today.last_runner_key and last.race_date < today.race_date
 ),
 trainer_days as (
-    select
-        trainer_key,
-        race_date,
-        count(last_date) as layoffs,
-        coalesce(sum(ln(date_diff('day', last_date, race_date))), 0) as log_layoff_days
-    from horse_windows
+    -- Layoffs 2^47, their logs, all under 8, held to 2^-27.
+    select trainer_key, race_date, cast(sum(140737488355328 + cast(round(134217728.0 * log_layoff_days) as bigint)) as bigint) as layoffs_and_logs
+    from moves
     where trainer_key is not null
     group by trainer_key, race_date
 ),
@@ -144,66 +147,33 @@ trainer_windows as (
     select
         trainer_key,
         race_date,
-        sum(log_layoff_days) over career / nullif(sum(layoffs) over career, 0) as mean_log_layoff_days
+        cast(sum(layoffs_and_logs) over career as bigint) as layoffs_and_logs
     from trainer_days
     window career as (partition by trainer_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
 ),
-course_days as (
-    select trainer_key, course_key, race_date, count(won) as runs, sum(won) as wins, sum(expected) as expected
-    from runs
-    where trainer_key is not null and race_date >= cast($start as date) - 730
-    group by trainer_key, course_key, race_date
-),
-course_windows as (
-    select
-        trainer_key,
-        course_key,
-        race_date,
-        coalesce(sum(runs) over career, 0) as runs,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected
-    from course_days
-    window career as (partition by trainer_key, course_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
-),
-pair_days as (
-    select horse_key, jockey_key, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten), 0) as rivals_beaten
-    from runs
-    where jockey_key is not null and race_date >= cast($start as date) - 730 and horse_key in (select horse_key from window_horses)
-    group by horse_key, jockey_key, race_date
-),
-pair_windows as (
-    select
-        horse_key,
-        jockey_key,
-        race_date,
-        coalesce(sum(runs) over career, 0) as runs,
-        sum(rivals_beaten) over career / nullif(sum(runs) over career, 0) as rivals_beaten
-    from pair_days
-    window career as (partition by horse_key, jockey_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
-),
-jockeys_in_race as (
-    select distinct race_key, jockey_key
-    from runs
-    where jockey_key is not null and race_date >= cast($start as date)
-),
-jockey_choices as (
-    select runs.race_key, horse_windows.last_jockey_key, count(*) as horses
-    from runs
-    inner join horse_windows on horse_windows.horse_key = runs.horse_key and horse_windows.race_date = runs.race_date
-    where runs.race_date >= cast($start as date) and horse_windows.last_jockey_key is not null
-    group by runs.race_key, horse_windows.last_jockey_key
-),
 stable_entries as (
+    -- Most are alone, and go without a row.
     select race_key, trainer_key, count(*) as runners
-    from runs
+    from entries
     where trainer_key is not null and race_date >= cast($start as date)
     group by race_key, trainer_key
+    having count(*) > 1
 ),
-booked_rides as (
-    select jockey_key, race_date, count(*) as rides
-    from runs
-    where jockey_key is not null and race_date >= cast($start as date)
-    group by jockey_key, race_date
+reunions as (
+    -- A rider of this race and a horse of it that the rider rode in its last run.
+    select rider.runner_key as rider_key, horse.runner_key as horse_key
+    from moves as horse
+    inner join moves as rider on rider.race_key = horse.race_key and rider.jockey_key = horse.last_jockey_key
+    where horse.race_date >= cast($start as date) and rider.race_date >= cast($start as date)
+),
+jockey_choices as (
+    select rider_key, count(*) as horses
+    from reunions
+    group by rider_key
+),
+reunited_horses as (
+    select distinct horse_key
+    from reunions
 ),
 trainer_impacts as (
     select runner_key, trainer_impact
@@ -211,37 +181,33 @@ trainer_impacts as (
     where race_date >= cast($start as date) and race_date <= cast($end as date)
 )
 select
-    runs.race_date, -- day of the race [date]
-    runs.race_key, -- key of the race [key]
-    runs.runner_key, -- key of the runner [key]
-    case when horse.jockey_key is not null and horse.last_jockey_key is not null then cast(horse.jockey_key <> horse.last_jockey_key as integer) end as jockey_change, -- another jockey than last time; null without a run [0/1]
-    horse.jockey_ability - horse.last_jockey_ability as jockey_upgrade, -- share of rivals the jockey beat in 365 days less that of the last run's jockey as known then; null without a run [share]
-    horse.jockey_ability - horse.past_jockey_ability as jockey_upgrade_ewma, -- the same against the time-weighted mean of all past jockeys, half-life 180 days [share]
-    horse.past_jockey_ability, -- time-weighted mean ability of the past jockeys, half-life 180 days [share]
-    case when horse.last_jockey_key is not null then cast(horse.last_jockey_key <> runs.jockey_key and jockeys_in_race.jockey_key is not null as integer) end as last_jockey_on_rival, -- the jockey of the last run rides another horse of this race; null without a run [0/1]
+    moves.race_date, -- day of the race [date]
+    moves.race_key, -- key of the race [key]
+    moves.runner_key, -- key of the runner [key]
+    cast(moves.jockey_key <> moves.last_jockey_key as integer) as jockey_change, -- another jockey than last time; null without a run [0/1]
+    moves.jockey_upgrade, -- share of rivals the jockey beat in 365 days less that of the last run's jockey as known then; null without a run [share]
+    moves.jockey_upgrade_ewma, -- the same against the time-weighted mean of all past jockeys, half-life 180 days [share]
+    moves.past_jockey_ability, -- time-weighted mean ability of the past jockeys, half-life 180 days [share]
+    case when moves.last_jockey_key is not null then cast(moves.last_jockey_key <> moves.jockey_key and reunited_horses.horse_key is not null as integer) end as last_jockey_on_rival, -- the jockey of the last run rides another horse of this race; null without a run [0/1]
     cast(coalesce(jockey_choices.horses, 0) as integer) as jockey_choice, -- horses of this race the jockey rode in their last run: what there was to choose from [horses]
-    cast(pair.runs as integer) as jockey_horse_runs, -- runs of the horse under this jockey in 730 days [runs]
-    pair.rivals_beaten as jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
-    case when horse.trainer_key is not null and horse.last_trainer_key is not null then cast(horse.trainer_key <> horse.last_trainer_key as integer) end as trainer_change, -- another trainer than last time; null without a run [0/1]
-    ln(date_diff('day', horse.last_date, runs.race_date)) - trainer.mean_log_layoff_days as layoff_vs_habit, -- log of the days since the last run less the trainer's mean of 365 days; null without a run [log days]
-    runs.headgear_first_time, -- headgear worn for the first time; null where unknown [0/1]
-    case when runs.headgear is not null and horse.last_headgear is not null then cast(runs.headgear <> horse.last_headgear as integer) end as headgear_change, -- headgear put on, off or changed since last time; null where unknown [0/1]
-    case when horse.last_course_key is not null then cast(runs.course_key <> horse.last_course_key as integer) end as course_change, -- another course than last time; null without a run [0/1]
-    case when horse.last_surface is not null then cast(runs.surface <> horse.last_surface as integer) end as surface_change, -- another surface than last time; null without a run [0/1]
-    runs.distance_furlongs - horse.last_distance_furlongs as distance_move_furlongs, -- distance today less that of the last run [furlongs]
-    (course.wins + coalesce(shrinkage.course_strength, 5) * trainer_impacts.trainer_impact) / (course.expected + coalesce(shrinkage.course_strength, 5)) as trainer_course_impact, -- the trainer's wins at the course against 1/field size, shrunk to the trainer's own with a prior of 5 expected wins until a year of results lies before [ratio]
-    cast(course.runs as integer) as trainer_course_runs, -- the trainer's runs at the course in 730 days [runs]
-    cast(stable_entries.runners as integer) as stable_runners, -- runners of the trainer in this race [runners]
-    cast(booked_rides.rides as integer) as jockey_rides_today -- rides of the jockey declared for the day [rides]
-from runs
-left join horse_windows as horse on horse.horse_key = runs.horse_key and horse.race_date = runs.race_date
-left join trainer_windows as trainer on trainer.trainer_key = runs.trainer_key and trainer.race_date = runs.race_date
-left join course_windows as course on course.trainer_key = runs.trainer_key and course.course_key = runs.course_key and course.race_date = runs.race_date
-left join pair_windows as pair on pair.horse_key = runs.horse_key and pair.jockey_key = runs.jockey_key and pair.race_date = runs.race_date
-left join jockeys_in_race on jockeys_in_race.race_key = runs.race_key and jockeys_in_race.jockey_key = horse.last_jockey_key
-left join jockey_choices on jockey_choices.race_key = runs.race_key and jockey_choices.last_jockey_key = runs.jockey_key
-left join stable_entries on stable_entries.race_key = runs.race_key and stable_entries.trainer_key = runs.trainer_key
-left join booked_rides on booked_rides.jockey_key = runs.jockey_key and booked_rides.race_date = runs.race_date
-left join trainer_impacts on trainer_impacts.runner_key = runs.runner_key
-left join shrinkage on shrinkage.race_date = date_trunc('year', runs.race_date)
-where runs.race_date >= cast($start as date)
+    case when moves.jockey_key is not null then cast(moves.pair_runs_and_beaten >> 47 as integer) end as jockey_horse_runs, -- runs of the horse under this jockey in 730 days [runs]
+    case when moves.jockey_key is not null and moves.pair_runs_and_beaten > 0 then (moves.pair_runs_and_beaten & 140737488355327) / 1073741824.0 / (moves.pair_runs_and_beaten >> 47) end as jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
+    moves.trainer_change, -- another trainer than last time; null without a run [0/1]
+    moves.log_layoff_days - (trainer.layoffs_and_logs & 140737488355327) / 134217728.0 / (trainer.layoffs_and_logs >> 47) as layoff_vs_habit, -- log of the days since the last run less the trainer's mean of 365 days; null without a run [log days]
+    moves.headgear_first_time, -- headgear worn for the first time; null where unknown [0/1]
+    moves.headgear_change, -- headgear put on, off or changed since last time; null where unknown [0/1]
+    moves.course_change, -- another course than last time; null without a run [0/1]
+    moves.surface_change, -- another surface than last time; null without a run [0/1]
+    moves.distance_move_furlongs, -- distance today less that of the last run [furlongs]
+    case when moves.trainer_key is not null then ((moves.course_runs_won_and_expected >> 37 & 8191) + coalesce(shrinkage.course_strength, 5) * trainer_impacts.trainer_impact) / ((moves.course_runs_won_and_expected & 137438953471) / 16777216.0 + coalesce(shrinkage.course_strength, 5)) end as trainer_course_impact, -- the trainer's wins at the course against 1/field size, shrunk to the trainer's own with a prior of 5 expected wins until a year of results lies before [ratio]
+    case when moves.trainer_key is not null then cast(moves.course_runs_won_and_expected >> 50 as integer) end as trainer_course_runs, -- the trainer's runs at the course in 730 days [runs]
+    case when moves.trainer_key is not null then cast(coalesce(stable_entries.runners, 1) as integer) end as stable_runners, -- runners of the trainer in this race [runners]
+    cast(moves.rides as integer) as jockey_rides_today -- rides of the jockey declared for the day [rides]
+from moves
+left join trainer_windows as trainer on trainer.trainer_key = moves.trainer_key and trainer.race_date = moves.race_date
+left join reunited_horses on reunited_horses.horse_key = moves.runner_key
+left join jockey_choices on jockey_choices.rider_key = moves.runner_key
+left join stable_entries on stable_entries.race_key = moves.race_key and stable_entries.trainer_key = moves.trainer_key
+left join trainer_impacts on trainer_impacts.runner_key = moves.runner_key
+left join shrinkage on shrinkage.race_date = date_trunc('year', moves.race_date)
+where moves.race_date >= cast($start as date)
