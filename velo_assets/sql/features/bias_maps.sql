@@ -1,5 +1,5 @@
 -- grain: one row per runner
--- point in time: results of strictly earlier race days, collapsed to one row per cell and day before any window
+-- point in time: results of strictly earlier race days; the frames of windows end the day before
 -- look-back: 730 days of the horse's runs; 730 days of the draw before each of them
 -- description: Draw bias by course, distance band, going and rail (flat races only), shrunk; its persistence; and the horse's own affinity to course and going.
 with entries as (
@@ -18,7 +18,7 @@ races as (
         code,
         hash(country, course, surface) as course_key,
         hash(country, course, surface, round(distance_furlongs)) as trip,
-        going_group,
+        hash(going_group) as going_key,
         coalesce(rail, '') as rail,
         field_size
     from core.races
@@ -40,10 +40,13 @@ runs as (
         entries.horse_key,
         races.course_key,
         races.trip,
-        races.going_group,
+        races.going_key,
         races.rail,
-        results.won,
-        1.0 / races.field_size as expected,
+        results.won is not null as has_run,
+        -- What is summed travels as one whole number, a field of bits for each sum: one sum for all, exact in any order. The
+        -- highest field counts the runs and fills first, where the cast to bigint refuses it: no field runs over unseen.
+        -- Runs 2^50 (8192 of them fit), wins 2^37, wins expected held to 2^-24.
+        1125899906842624 + 137438953472 * results.won + cast(round(16777216.0 / races.field_size) as bigint) as run_won_and_expected,
         case when races.code in ('flat', 'all-weather') and races.field_size > 1 then entries.stall end as stall,
         case when entries.stall is not null and races.code in ('flat', 'all-weather') and races.field_size > 1 then (least(entries.stall, races.field_size) - 1) / (races.field_size - 1) end as stall_share,
         case when entries.stall is not null and races.code in ('flat', 'all-weather') and races.field_size > 1 then least(cast(floor(5.0 * (least(entries.stall, races.field_size) - 1) / races.field_size) as integer), 4) end as stall_fifth,
@@ -57,24 +60,23 @@ runs as (
     left join results on results.runner_key = entries.runner_key
 ),
 stall_days as (
-    select trip, going_group, stall_fifth, race_date, sum(won) as wins, sum(case when won is not null then expected end) as expected
+    select trip, going_key, stall_fifth, race_date, cast(sum(run_won_and_expected) as bigint) as runs_won_and_expected
     from runs
     where stall_fifth is not null and race_date >= cast($start as date) - 730
-    group by trip, going_group, stall_fifth, race_date
+    group by trip, going_key, stall_fifth, race_date
 ),
 stall_going_windows as (
     select
         trip,
-        going_group,
+        going_key,
         stall_fifth,
         race_date,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected
+        coalesce(cast(sum(runs_won_and_expected) over career as bigint), 0) as runs_won_and_expected
     from stall_days
-    window career as (partition by trip, going_group, stall_fifth order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by trip, going_key, stall_fifth order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 stall_trip_days as (
-    select trip, stall_fifth, race_date, sum(wins) as wins, sum(expected) as expected
+    select trip, stall_fifth, race_date, cast(sum(runs_won_and_expected) as bigint) as runs_won_and_expected
     from stall_days
     group by trip, stall_fifth, race_date
 ),
@@ -83,8 +85,7 @@ stall_trip_windows as (
         trip,
         stall_fifth,
         race_date,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected
+        coalesce(cast(sum(runs_won_and_expected) over career as bigint), 0) as runs_won_and_expected
     from stall_trip_days
     window career as (partition by trip, stall_fifth order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
@@ -146,7 +147,8 @@ slopes as (
     inner join slope_windows on slope_windows.trip = rail_windows.trip and slope_windows.race_date = rail_windows.race_date
 ),
 stall_number_days as (
-    select trip, stall, race_date, count(rivals_beaten) as runs, coalesce(sum(rivals_beaten - 0.5), 0) as rivals_beaten
+    -- Runs 2^47 (65536 of them fit), share of rivals beaten held to 2^-30.
+    select trip, stall, race_date, cast(sum(140737488355328 + cast(round(1073741824.0 * rivals_beaten) as bigint)) as bigint) as runs_and_beaten
     from runs
     where stall is not null and race_date >= cast($start as date) - 730
     group by trip, stall, race_date
@@ -156,83 +158,93 @@ stall_number_windows as (
         trip,
         stall,
         race_date,
-        -- A hundred runs at the half steady a stall number: a prior, not a fit.
-        coalesce(sum(rivals_beaten) over career, 0) / (coalesce(sum(runs) over career, 0) + 100) as stall_effect
+        coalesce(cast(sum(runs_and_beaten) over career as bigint), 0) as runs_and_beaten
     from stall_number_days
     window career as (partition by trip, stall order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
-horse_draw_days as (
+stall_effects as (
     select
-        runs.horse_key,
+        trip,
+        stall,
+        race_date,
+        -- A hundred runs at the half steady a stall number: a prior, not a fit.
+        ((runs_and_beaten & 140737488355327) / 1073741824.0 - 0.5 * (runs_and_beaten >> 47)) / ((runs_and_beaten >> 47) + 100) as stall_effect
+    from stall_number_windows
+),
+draws as (
+    select
         runs.race_date,
-        max(case when runs.won is not null then (runs.stall_share - 0.5) * slopes.trip_slope end) as run_draw_bias,
-        pow(2, max(date_diff('day', date '2015-01-01', runs.race_date)) / 90.0) as weight_90d
+        runs.race_key,
+        runs.runner_key,
+        runs.horse_key,
+        runs.course_key,
+        runs.trip,
+        runs.going_key,
+        runs.stall,
+        runs.stall_share,
+        runs.stall_fifth,
+        runs.run_won_and_expected,
+        (runs.stall_share - 0.5) * slopes.trip_slope as draw_bias,
+        (runs.stall_share - 0.5) * slopes.rail_slope as draw_rail_bias,
+        case
+            when slopes.runs >= 100 and slopes.crossed_90d <> 0 then cast(abs(slopes.trip_slope) > 2 * slopes.trip_slope_error and sign(slopes.crossed_90d) = sign(slopes.trip_slope) as integer)
+        end as bias_persist_flag,
+        case when runs.has_run then (runs.stall_share - 0.5) * slopes.trip_slope end as run_draw_bias,
+        pow(2, date_diff('day', date '2015-01-01', runs.race_date) / 90.0) as weight_90d
     from runs
-    left join slopes on slopes.trip = runs.trip and slopes.rail = runs.rail and slopes.race_date = runs.race_date
+    left join slopes on slopes.trip = runs.trip and slopes.rail = runs.rail and slopes.race_date = runs.race_date and runs.stall_share is not null
     where runs.race_date >= cast($start as date) - 730
-    group by runs.horse_key, runs.race_date
 ),
-horse_draw_windows as (
+-- Windows of runners, not of days: their frames leave out the whole day, however many runners it has.
+horse_windows as (
     select
-        horse_key,
         race_date,
-        last_value(run_draw_bias ignore nulls) over career as draw_bias_last,
-        sum(run_draw_bias * weight_90d) over career / nullif(sum(case when run_draw_bias is not null then weight_90d end) over career, 0) as draw_bias_ewma
-    from horse_draw_days
-    window career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
-),
-horse_going_days as (
-    select horse_key, course_key, going_group, race_date, sum(won) as wins, sum(case when won is not null then expected end) as expected
-    from runs
-    where race_date >= cast($start as date) - 730
-    group by horse_key, course_key, going_group, race_date
-),
-horse_going_windows as (
-    select
-        horse_key,
-        course_key,
-        going_group,
-        race_date,
-        coalesce(sum(wins) over career, 0) as wins,
-        coalesce(sum(expected) over career, 0) as expected
-    from horse_going_days
-    window career as (partition by horse_key, course_key, going_group order by race_date range between interval 730 day preceding and interval 1 day preceding)
+        race_key,
+        runner_key,
+        trip,
+        going_key,
+        stall,
+        stall_share,
+        stall_fifth,
+        draw_bias,
+        draw_rail_bias,
+        bias_persist_flag,
+        -- The latest day's draw bias, held to 2^-40 above 2^62: the same one in whatever order the rows come.
+        max(date_diff('day', date '2000-01-01', race_date) * 18446744073709551616 + 4611686018427387904 + cast(round(1099511627776.0 * run_draw_bias) as bigint)) over career as last_draw,
+        sum(run_draw_bias * weight_90d) over career / nullif(sum(case when run_draw_bias is not null then weight_90d end) over career, 0) as draw_bias_ewma,
+        coalesce(cast(sum(run_won_and_expected) over going as bigint), 0) as going_runs_won_and_expected
+    from draws
+    window
+        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
+        going as (partition by horse_key, course_key, going_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
 ),
 targets as (
     select
-        runs.*,
+        horse_windows.*,
         -- 20 and 5 expected wins stand in until a year of results lies before; priors, not fits.
         coalesce(shrinkage.stall_strength, 20) as stall_strength,
         coalesce(shrinkage.horse_strength, 5) as horse_strength
-    from runs
-    left join shrinkage on shrinkage.race_date = date_trunc('year', runs.race_date)
-    where runs.race_date >= cast($start as date)
+    from horse_windows
+    left join shrinkage on shrinkage.race_date = date_trunc('year', horse_windows.race_date)
+    where horse_windows.race_date >= cast($start as date)
 )
 select
     targets.race_date, -- day of the race [date]
     targets.race_key, -- key of the race [key]
     targets.runner_key, -- key of the runner [key]
-    (going.wins + targets.stall_strength * (trip.wins + targets.stall_strength) / (trip.expected + targets.stall_strength)) / (going.expected + targets.stall_strength) as draw_iv, -- wins from this fifth of the stalls against 1/field size at course, distance and going, shrunk to course and distance, those to 1; null over jumps [ratio]
-    (targets.stall_share - 0.5) * slopes.trip_slope as draw_bias, -- share of rivals the stall is worth at course and distance; null over jumps [share]
-    (targets.stall_share - 0.5) * slopes.rail_slope as draw_rail_bias, -- the same with this rail position, shrunk to all rails; null over jumps [share]
-    case
-        when slopes.runs >= 100 and slopes.crossed_90d <> 0 then cast(abs(slopes.trip_slope) > 2 * slopes.trip_slope_error and sign(slopes.crossed_90d) = sign(slopes.trip_slope) as integer)
-    end as bias_persist_flag, -- the draw's slope is beyond two standard errors and the last 90 days point the same way; null under 100 runs, without a run in 90 days, and over jumps [0/1]
-    stall_numbers.stall_effect as draw_stall_effect, -- mean share of rivals beaten, less a half, from this stall number at course and distance, shrunk to 0; null over jumps [share]
-    horse_draw.draw_bias_last, -- draw bias of the horse's last run as known then: an excuse when negative; null without one on the flat [share]
-    horse_draw.draw_bias_ewma, -- time-weighted mean draw bias of its past runs, half-life 90 days [share]
+    ((going.runs_won_and_expected >> 37 & 8191) + targets.stall_strength * ((trip.runs_won_and_expected >> 37 & 8191) + targets.stall_strength) / ((trip.runs_won_and_expected & 137438953471) / 16777216.0 + targets.stall_strength)) / ((going.runs_won_and_expected & 137438953471) / 16777216.0 + targets.stall_strength) as draw_iv, -- wins from this fifth of the stalls against 1/field size at course, distance and going, shrunk to course and distance, those to 1; null over jumps [ratio]
+    targets.draw_bias, -- share of rivals the stall is worth at course and distance; null over jumps [share]
+    targets.draw_rail_bias, -- the same with this rail position, shrunk to all rails; null over jumps [share]
+    targets.bias_persist_flag, -- the draw's slope is beyond two standard errors and the last 90 days point the same way; null under 100 runs, without a run in 90 days, and over jumps [0/1]
+    stall_effects.stall_effect as draw_stall_effect, -- mean share of rivals beaten, less a half, from this stall number at course and distance, shrunk to 0; null over jumps [share]
+    (cast(targets.last_draw & 18446744073709551615 as bigint) - 4611686018427387904) / 1099511627776.0 as draw_bias_last, -- draw bias of the horse's last run as known then: an excuse when negative; null without one on the flat [share]
+    targets.draw_bias_ewma, -- time-weighted mean draw bias of its past runs, half-life 90 days [share]
     targets.stall_share, -- stall as a share of the field, 0 = stall 1, 1 = the highest; null over jumps [share]
-    (horse_going.wins + targets.horse_strength) / (horse_going.expected + targets.horse_strength) as course_going_iv -- the horse's wins at this course and going against 1/field size, shrunk to 1 [ratio]
+    ((targets.going_runs_won_and_expected >> 37 & 8191) + targets.horse_strength) / ((targets.going_runs_won_and_expected & 137438953471) / 16777216.0 + targets.horse_strength) as course_going_iv -- the horse's wins at this course and going against 1/field size, shrunk to 1 [ratio]
 from targets
 left join stall_going_windows as going
-    on going.trip = targets.trip and going.going_group is not distinct from targets.going_group and going.stall_fifth = targets.stall_fifth and going.race_date = targets.race_date
+    on going.trip = targets.trip and going.going_key = targets.going_key and going.stall_fifth = targets.stall_fifth and going.race_date = targets.race_date
 left join stall_trip_windows as trip
     on trip.trip = targets.trip and trip.stall_fifth = targets.stall_fifth and trip.race_date = targets.race_date
-left join slopes
-    on slopes.trip = targets.trip and slopes.rail = targets.rail and slopes.race_date = targets.race_date and targets.stall_share is not null
-left join stall_number_windows as stall_numbers
-    on stall_numbers.trip = targets.trip and stall_numbers.stall = targets.stall and stall_numbers.race_date = targets.race_date
-left join horse_draw_windows as horse_draw
-    on horse_draw.horse_key = targets.horse_key and horse_draw.race_date = targets.race_date
-left join horse_going_windows as horse_going
-    on horse_going.horse_key = targets.horse_key and horse_going.course_key = targets.course_key and horse_going.going_group is not distinct from targets.going_group and horse_going.race_date = targets.race_date
+left join stall_effects
+    on stall_effects.trip = targets.trip and stall_effects.stall = targets.stall and stall_effects.race_date = targets.race_date
