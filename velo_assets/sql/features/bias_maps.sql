@@ -43,10 +43,9 @@ runs as (
         races.going_key,
         races.rail,
         results.won is not null as has_run,
-        -- What is summed travels as one whole number, a field of bits for each sum: one sum for all, exact in any order. The
-        -- highest field counts the runs and fills first, where the cast to bigint refuses it: no field runs over unseen.
-        -- Runs 2^50 (8192 of them fit), wins 2^37, wins expected held to 2^-24.
-        1125899906842624 + 137438953472 * results.won + cast(round(16777216.0 / races.field_size) as bigint) as run_won_and_expected,
+        -- What is summed travels as one whole number: one sum for both, exact in any order. Wins from 2^42 (4398046511104)
+        -- up, below them wins expected held to 2^-24 (16777216 = 2^24): a quarter of a million fit.
+        4398046511104 * results.won + cast(round(16777216.0 / races.field_size) as bigint) as won_and_expected,
         case when races.code in ('flat', 'all-weather') and races.field_size > 1 then entries.stall end as stall,
         case when entries.stall is not null and races.code in ('flat', 'all-weather') and races.field_size > 1 then (least(entries.stall, races.field_size) - 1) / (races.field_size - 1) end as stall_share,
         case when entries.stall is not null and races.code in ('flat', 'all-weather') and races.field_size > 1 then least(cast(floor(5.0 * (least(entries.stall, races.field_size) - 1) / races.field_size) as integer), 4) end as stall_fifth,
@@ -60,7 +59,7 @@ runs as (
     left join results on results.runner_key = entries.runner_key
 ),
 stall_days as (
-    select trip, going_key, stall_fifth, race_date, cast(sum(run_won_and_expected) as bigint) as runs_won_and_expected
+    select trip, going_key, stall_fifth, race_date, sum(won_and_expected) as won_and_expected
     from runs
     where stall_fifth is not null and race_date >= cast($start as date) - 730
     group by trip, going_key, stall_fifth, race_date
@@ -71,12 +70,12 @@ stall_going_windows as (
         going_key,
         stall_fifth,
         race_date,
-        coalesce(cast(sum(runs_won_and_expected) over career as bigint), 0) as runs_won_and_expected
+        coalesce(sum(won_and_expected) over career, 0) as won_and_expected
     from stall_days
-    window career as (partition by trip, going_key, stall_fifth order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by trip, going_key, stall_fifth order by race_date range between 730 preceding and 1 preceding)
 ),
 stall_trip_days as (
-    select trip, stall_fifth, race_date, cast(sum(runs_won_and_expected) as bigint) as runs_won_and_expected
+    select trip, stall_fifth, race_date, sum(won_and_expected) as won_and_expected
     from stall_days
     group by trip, stall_fifth, race_date
 ),
@@ -85,9 +84,9 @@ stall_trip_windows as (
         trip,
         stall_fifth,
         race_date,
-        coalesce(cast(sum(runs_won_and_expected) over career as bigint), 0) as runs_won_and_expected
+        coalesce(sum(won_and_expected) over career, 0) as won_and_expected
     from stall_trip_days
-    window career as (partition by trip, stall_fifth order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by trip, stall_fifth order by race_date range between 730 preceding and 1 preceding)
 ),
 slope_days as (
     select
@@ -118,8 +117,8 @@ slope_windows as (
         coalesce(sum(squared) over days_90, 0) as squared_90d
     from slope_trip_days
     window
-        career as (partition by trip order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        days_90 as (partition by trip order by race_date range between interval 90 day preceding and interval 1 day preceding)
+        career as (partition by trip order by race_date range between 730 preceding and 1 preceding),
+        days_90 as (partition by trip order by race_date range between 90 preceding and 1 preceding)
 ),
 rail_windows as (
     select
@@ -129,7 +128,7 @@ rail_windows as (
         coalesce(sum(crossed) over career, 0) as crossed,
         coalesce(sum(squared) over career, 0) as squared
     from slope_days
-    window career as (partition by trip, rail order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by trip, rail order by race_date range between 730 preceding and 1 preceding)
 ),
 slopes as (
     select
@@ -160,7 +159,7 @@ stall_number_windows as (
         race_date,
         coalesce(cast(sum(runs_and_beaten) over career as bigint), 0) as runs_and_beaten
     from stall_number_days
-    window career as (partition by trip, stall order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by trip, stall order by race_date range between 730 preceding and 1 preceding)
 ),
 stall_effects as (
     select
@@ -183,7 +182,7 @@ draws as (
         runs.stall,
         runs.stall_share,
         runs.stall_fifth,
-        runs.run_won_and_expected,
+        runs.won_and_expected,
         (runs.stall_share - 0.5) * slopes.trip_slope as draw_bias,
         (runs.stall_share - 0.5) * slopes.rail_slope as draw_rail_bias,
         case
@@ -212,11 +211,11 @@ horse_windows as (
         -- The latest day's draw bias, held to 2^-40 above 2^62: the same one in whatever order the rows come.
         max(date_diff('day', date '2000-01-01', race_date) * 18446744073709551616 + 4611686018427387904 + cast(round(1099511627776.0 * run_draw_bias) as bigint)) over career as last_draw,
         sum(run_draw_bias * weight_90d) over career / nullif(sum(case when run_draw_bias is not null then weight_90d end) over career, 0) as draw_bias_ewma,
-        coalesce(cast(sum(run_won_and_expected) over going as bigint), 0) as going_runs_won_and_expected
+        coalesce(sum(won_and_expected) over going, 0) as going_won_and_expected
     from draws
     window
-        career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        going as (partition by horse_key, course_key, going_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+        career as (partition by horse_key order by race_date range between 730 preceding and 1 preceding),
+        going as (partition by horse_key, course_key, going_key order by race_date range between 730 preceding and 1 preceding)
 ),
 targets as (
     select
@@ -232,7 +231,7 @@ select
     targets.race_date, -- day of the race [date]
     targets.race_key, -- key of the race [key]
     targets.runner_key, -- key of the runner [key]
-    ((going.runs_won_and_expected >> 37 & 8191) + targets.stall_strength * ((trip.runs_won_and_expected >> 37 & 8191) + targets.stall_strength) / ((trip.runs_won_and_expected & 137438953471) / 16777216.0 + targets.stall_strength)) / ((going.runs_won_and_expected & 137438953471) / 16777216.0 + targets.stall_strength) as draw_iv, -- wins from this fifth of the stalls against 1/field size at course, distance and going, shrunk to course and distance, those to 1; null over jumps [ratio]
+    ((going.won_and_expected >> 42) + targets.stall_strength * ((trip.won_and_expected >> 42) + targets.stall_strength) / ((trip.won_and_expected & 4398046511103) / 16777216.0 + targets.stall_strength)) / ((going.won_and_expected & 4398046511103) / 16777216.0 + targets.stall_strength) as draw_iv, -- wins from this fifth of the stalls against 1/field size at course, distance and going, shrunk to course and distance, those to 1; null over jumps [ratio]
     targets.draw_bias, -- share of rivals the stall is worth at course and distance; null over jumps [share]
     targets.draw_rail_bias, -- the same with this rail position, shrunk to all rails; null over jumps [share]
     targets.bias_persist_flag, -- the draw's slope is beyond two standard errors and the last 90 days point the same way; null under 100 runs, without a run in 90 days, and over jumps [0/1]
@@ -240,7 +239,7 @@ select
     (cast(targets.last_draw & 18446744073709551615 as bigint) - 4611686018427387904) / 1099511627776.0 as draw_bias_last, -- draw bias of the horse's last run as known then: an excuse when negative; null without one on the flat [share]
     targets.draw_bias_ewma, -- time-weighted mean draw bias of its past runs, half-life 90 days [share]
     targets.stall_share, -- stall as a share of the field, 0 = stall 1, 1 = the highest; null over jumps [share]
-    ((targets.going_runs_won_and_expected >> 37 & 8191) + targets.horse_strength) / ((targets.going_runs_won_and_expected & 137438953471) / 16777216.0 + targets.horse_strength) as course_going_iv -- the horse's wins at this course and going against 1/field size, shrunk to 1 [ratio]
+    ((targets.going_won_and_expected >> 42) + targets.horse_strength) / ((targets.going_won_and_expected & 4398046511103) / 16777216.0 + targets.horse_strength) as course_going_iv -- the horse's wins at this course and going against 1/field size, shrunk to 1 [ratio]
 from targets
 left join stall_going_windows as going
     on going.trip = targets.trip and going.going_key = targets.going_key and going.stall_fifth = targets.stall_fifth and going.race_date = targets.race_date

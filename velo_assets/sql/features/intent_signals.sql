@@ -47,8 +47,8 @@ runs as (
             when results.position is null then 140737488355328
             else 140737488355328 + cast(round(1073741824.0 * (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)) as bigint)
         end as run_and_beaten,
-        -- Runs 2^50 (8192 of them fit), wins 2^37, wins expected held to 2^-24.
-        case when entries.trainer_key is not null then 1125899906842624 + 137438953472 * results.won + cast(round(16777216.0 / races.field_size) as bigint) end as run_won_and_expected
+        -- Runs from 2^62 up, wins from 2^42 (a million fit), wins expected held to 2^-24; the sum, of 128 bits, is never cast.
+        case when entries.trainer_key is not null then 4611686018427387904 + 4398046511104 * results.won + cast(round(16777216.0 / races.field_size) as bigint) end as run_won_and_expected
     from entries
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
@@ -66,7 +66,7 @@ jockey_windows as (
         rides,
         coalesce(cast(sum(runs_and_beaten) over days_365 as bigint), 0) as runs_and_beaten
     from jockey_days
-    window days_365 as (partition by jockey_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+    window days_365 as (partition by jockey_key order by race_date range between 365 preceding and 1 preceding)
 ),
 riders as (
     select
@@ -86,7 +86,7 @@ careers as (
         max(case when has_run then date_diff('day', date '2000-01-01', race_date) * 18446744073709551616 + runner_key end) over career as last_run,
         sum(jockey_ability * weight_180d) over career / nullif(sum(case when jockey_ability is not null then weight_180d end) over career, 0) as past_jockey_ability
     from riders
-    window career as (partition by horse_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+    window career as (partition by horse_key order by race_date range between 730 preceding and 1 preceding)
 ),
 cells as (
     select
@@ -104,13 +104,13 @@ cells as (
         jockey_ability,
         past_jockey_ability,
         cast(last_run & 18446744073709551615 as bigint) as last_runner_key,
-        coalesce(cast(sum(run_won_and_expected) over course as bigint), 0) as course_runs_won_and_expected,
+        coalesce(sum(run_won_and_expected) over course, 0) as course_runs_won_and_expected,
         coalesce(cast(sum(run_and_beaten) over pair as bigint), 0) as pair_runs_and_beaten
     from careers
     where race_date >= cast($start as date) - 730
     window
-        course as (partition by trainer_key, course_key order by race_date range between interval 730 day preceding and interval 1 day preceding),
-        pair as (partition by horse_key, jockey_key order by race_date range between interval 730 day preceding and interval 1 day preceding)
+        course as (partition by trainer_key, course_key order by race_date range between 730 preceding and 1 preceding),
+        pair as (partition by horse_key, jockey_key order by race_date range between 730 preceding and 1 preceding)
 ),
 moves as (
     select
@@ -149,7 +149,7 @@ trainer_windows as (
         race_date,
         cast(sum(layoffs_and_logs) over career as bigint) as layoffs_and_logs
     from trainer_days
-    window career as (partition by trainer_key order by race_date range between interval 365 day preceding and interval 1 day preceding)
+    window career as (partition by trainer_key order by race_date range between 365 preceding and 1 preceding)
 ),
 stable_entries as (
     -- Most are alone, and go without a row.
@@ -199,8 +199,8 @@ select
     moves.course_change, -- another course than last time; null without a run [0/1]
     moves.surface_change, -- another surface than last time; null without a run [0/1]
     moves.distance_move_furlongs, -- distance today less that of the last run [furlongs]
-    case when moves.trainer_key is not null then ((moves.course_runs_won_and_expected >> 37 & 8191) + coalesce(shrinkage.course_strength, 5) * trainer_impacts.trainer_impact) / ((moves.course_runs_won_and_expected & 137438953471) / 16777216.0 + coalesce(shrinkage.course_strength, 5)) end as trainer_course_impact, -- the trainer's wins at the course against 1/field size, shrunk to the trainer's own with a prior of 5 expected wins until a year of results lies before [ratio]
-    case when moves.trainer_key is not null then cast(moves.course_runs_won_and_expected >> 50 as integer) end as trainer_course_runs, -- the trainer's runs at the course in 730 days [runs]
+    case when moves.trainer_key is not null then (((moves.course_runs_won_and_expected >> 42) & 1048575) + coalesce(shrinkage.course_strength, 5) * trainer_impacts.trainer_impact) / ((moves.course_runs_won_and_expected & 4398046511103) / 16777216.0 + coalesce(shrinkage.course_strength, 5)) end as trainer_course_impact, -- the trainer's wins at the course against 1/field size, shrunk to the trainer's own with a prior of 5 expected wins until a year of results lies before [ratio]
+    case when moves.trainer_key is not null then cast(moves.course_runs_won_and_expected >> 62 as integer) end as trainer_course_runs, -- the trainer's runs at the course in 730 days [runs]
     case when moves.trainer_key is not null then cast(coalesce(stable_entries.runners, 1) as integer) end as stable_runners, -- runners of the trainer in this race [runners]
     cast(moves.rides as integer) as jockey_rides_today -- rides of the jockey declared for the day [rides]
 from moves
