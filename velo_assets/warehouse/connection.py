@@ -78,8 +78,10 @@ class Warehouse:
         with self.locked(purpose):
             connection = duckdb.connect(str(self.path), config=self._config())
             try:
-                # By statement: DuckDB takes this option in the configuration of a connection, and ignores it.
+                # By statement: DuckDB takes the first option in the configuration of a connection, and ignores it.
                 connection.execute(f"set disabled_compression_methods = '{COSTLY_COMPRESSIONS}'")
+                # Each row group goes to the file when it is full: five held back are half a gigabyte of a wide table.
+                connection.execute("set write_buffer_row_group_count = 1")
                 for schema in SCHEMAS:
                     connection.execute(f"create schema if not exists {schema}")
                 yield connection
