@@ -238,6 +238,11 @@ SQL_MUTATIONS = (
     ),
     SqlMutation(
         "frame of following days",
+        "features/class_layoff",
+        replaced("range between 730 preceding and 1 preceding", "range between 730 preceding and 30 following"),
+    ),
+    SqlMutation(
+        "rows of a look-back counted in following days",
         "features/market_history",
         replaced("range between 730 preceding and 1 preceding", "range between 730 preceding and 30 following"),
     ),
