@@ -76,12 +76,8 @@ class Warehouse:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.locked(purpose):
-            connection = duckdb.connect(str(self.path), config=self._config())
+            connection = self._open_to_write()
             try:
-                # By statement: DuckDB takes the first option in the configuration of a connection, and ignores it.
-                connection.execute(f"set disabled_compression_methods = '{COSTLY_COMPRESSIONS}'")
-                # Each row group goes to the file when it is full: five held back are half a gigabyte of a wide table.
-                connection.execute("set write_buffer_row_group_count = 1")
                 for schema in SCHEMAS:
                     connection.execute(f"create schema if not exists {schema}")
                 yield connection
@@ -120,7 +116,7 @@ class Warehouse:
         partial = destination.with_name(f"{destination.name}.{os.getpid()}.partial")
         with self.locked("snapshot"):
             # A checkpoint folds the write-ahead log into the file, so that the file alone is the whole truth.
-            connection = duckdb.connect(str(self.path), config=self._config())
+            connection = self._open_to_write()
             try:
                 connection.execute("checkpoint")
             finally:
@@ -140,6 +136,14 @@ class Warehouse:
             if _try_lock(handle, shared=True):
                 return None
             return _describe_holder(handle)
+
+    def _open_to_write(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(str(self.path), config=self._config())
+        # By statement: DuckDB takes the first option in the configuration of a connection, and ignores it.
+        connection.execute(f"set disabled_compression_methods = '{COSTLY_COMPRESSIONS}'")
+        # Each row group goes to the file when it is full: five held back are half a gigabyte of a wide table.
+        connection.execute("set write_buffer_row_group_count = 1")
+        return connection
 
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         return {
