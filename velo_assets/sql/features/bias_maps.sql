@@ -2,7 +2,12 @@
 -- point in time: results of strictly earlier race days; the frames of windows end the day before
 -- look-back: 730 days of the horse's runs; 730 days of the draw before each of them
 -- description: Draw bias by course, distance band, going and rail (flat races only), shrunk; its persistence; and the horse's own affinity to course and going.
-with entries as (
+with window_horses as (
+    select distinct horse_key
+    from core.entries
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+entries as (
     select race_date, race_key, runner_key, horse_key, stall
     from core.entries
     where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
@@ -192,7 +197,7 @@ draws as (
         pow(2, date_diff('day', date '2015-01-01', runs.race_date) / 90.0) as weight_90d
     from runs
     left join slopes on slopes.trip = runs.trip and slopes.rail = runs.rail and slopes.race_date = runs.race_date and runs.stall_share is not null
-    where runs.race_date >= cast($start as date) - 730
+    where runs.race_date >= cast($start as date) - 730 and runs.horse_key in (select horse_key from window_horses)
 ),
 -- Windows of runners, not of days: their frames leave out the whole day, however many runners it has.
 horse_windows as (

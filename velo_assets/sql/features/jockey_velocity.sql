@@ -2,7 +2,12 @@
 -- point in time: results and closing prices of strictly earlier race days, collapsed to one row per jockey and day before any window
 -- look-back: 730 days ("career" means these two years, so that refreshing a year does not depend on how many years lie before)
 -- description: The jockey's strike rates over 14, 30 and 90 days shrunk to the jockey's own career rate, wins against expectation, and places.
-with entries as (
+with window_jockeys as (
+    select distinct jockey_key
+    from core.entries
+    where race_date >= cast($start as date) and race_date <= cast($end as date)
+),
+entries as (
     select race_date, race_key, runner_key, jockey_key
     from core.entries
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
@@ -74,6 +79,7 @@ jockey_totals as (
         sum(market_wins) over to_date as market_wins,
         sum(rivals_beaten) over to_date as rivals_beaten
     from jockey_days
+    where jockey_key in (select jockey_key from window_jockeys)
     window to_date as (partition by jockey_key order by race_date rows between unbounded preceding and current row)
 ),
 -- The difference of two running totals is a window: four totals and five lookups serve the four look-backs.
