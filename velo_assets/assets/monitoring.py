@@ -223,7 +223,7 @@ def retrain_decision(
     """Weigh the causes to retrain."""
     from velo_assets.monitoring.retraining import COLUMN_WORDS as words
     from velo_assets.monitoring.retraining import decide_retraining
-    from velo_assets.monitoring.triggers import read_drift, watch
+    from velo_assets.monitoring.triggers import read_unlearnt_drift, watch
     from velo_assets.serving.bundle import race_gaps
     from velo_assets.serving.predict import NoModelError, serving_models
     from velo_assets.serving.training import watched_frame
@@ -236,7 +236,7 @@ def retrain_decision(
     except NoModelError:
         models = []
     with warehouse.get_connection() as connection:
-        drift = read_drift(frame_of(connection, "select * from monitoring.drift_report"))
+        report = frame_of(connection, "select * from monitoring.drift_report")
         watched = watched_frame(connection, models[0].bundle.cutoff, DECISION_PRICE.kind) if models else None
         (last_result,) = row_of(connection, "select max(race_date) from core.results")
     readings = {}
@@ -249,7 +249,7 @@ def retrain_decision(
         last_trained=max(model.bundle.data_end for model in models) if models else None,
         last_result=last_result,
         readings=readings,
-        drift=drift,
+        drift=read_unlearnt_drift(report, models[0].bundle.data_end if models else None),
     )
     row = decision.to_frame()
     columns = tuple(Column(name, words[name], "") for name in row.columns)

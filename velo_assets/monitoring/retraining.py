@@ -38,7 +38,7 @@ COLUMN_WORDS = {
     "cusum": "CUSUM of the log-loss gap to the market, the channel nearest to its threshold [sd]",
     "cusum_threshold": "alarm above it [sd]",
     "races_since": "races watched since the champion's training ended [races]",
-    "drifted_columns": "columns that moved beyond their thresholds [columns]",
+    "drifted_columns": "columns that moved since the champion's training; null with few racing days since [columns]",
     "days_since_training": "days since the champion's training ended [days]",
     "year": "year whose models a training would fit",
 }
@@ -57,7 +57,7 @@ class RetrainDecision:
         cusum: value of the channel nearest to its threshold; None when nothing was watched.
         cusum_threshold: of that channel.
         races_since: races watched.
-        drifted_columns: columns that moved; None without a drift report.
+        drifted_columns: columns that moved since the training; None where nothing unlearnt was compared.
         days_since_training: since the champion's last training day; None without a champion.
         year: year whose models a training would fit.
     """
@@ -97,7 +97,7 @@ def decide_retraining(
         last_result: last day with results; None when there is none. A root that gets no more results learns nothing
             new, however much time goes by.
         readings: CUSUM by channel, see `triggers.watch`.
-        drift: latest drift report; None when there is none yet.
+        drift: latest drift report, see `triggers.read_unlearnt_drift`; None when it is about racing already learnt.
 
     Raises:
         ValueError: the time has no zone.

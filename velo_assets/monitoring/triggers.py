@@ -327,6 +327,24 @@ def read_drift(table: pl.DataFrame) -> DriftReading:
     return DriftReading(table.height, drifted, max(LEAST_COLUMNS, _beyond_chance(table.height)), tuple(gone))
 
 
+def read_unlearnt_drift(table: pl.DataFrame, learnt_until: date | None) -> DriftReading | None:
+    """As `read_drift`, of a report about racing that the serving model has not learnt.
+
+    With few racing days since the training the report holds the last year against the years before it. The model has
+    learnt that year: a training would learn it again, and the same report would ask for the next one.
+
+    Args:
+        table: as for `read_drift`, with `current_start`.
+        learnt_until: last training day of the serving model; None when there is none.
+
+    Returns:
+        The reading; None when the period of the report begins on or before that day.
+    """
+    if learnt_until is not None and table["current_start"][0] <= learnt_until:
+        return None
+    return read_drift(table)
+
+
 def same_season(reference: pl.DataFrame, start: date, end: date) -> pl.DataFrame:
     """Rows of the reference from the same weeks of its years: jumping in winter is no drift from flat racing in summer.
 

@@ -11,6 +11,7 @@ from velo_assets.monitoring.triggers import (
     beyond_usual,
     calibrate_cusum,
     read_drift,
+    read_unlearnt_drift,
     run_cusum,
     watch,
 )
@@ -124,6 +125,25 @@ def test_one_column_that_goes_missing_is_a_cause() -> None:
     reading = read_drift(table)
     assert reading.gone == ("rating",)
     assert reading.alarm
+
+
+def test_drift_of_racing_that_the_model_has_learnt_is_no_cause() -> None:
+    """At Hong Kong's pace 15 racing days take two months: a year learnt long ago asked for a training every month."""
+    table = pl.DataFrame(
+        {
+            "column": [f"c{place}" for place in range(5)],
+            "verdict": ["drift"] * 5,
+            "missing_reference": [0.0] * 5,
+            "missing_current": [0.0] * 5,
+            "current_start": [date(2023, 1, 1)] * 5,
+        }
+    )
+    assert read_unlearnt_drift(table, date(2023, 12, 26)) is None
+    assert read_unlearnt_drift(table, date(2023, 1, 1)) is None
+    for learnt_until in (date(2022, 12, 31), None):
+        reading = read_unlearnt_drift(table, learnt_until)
+        assert reading is not None
+        assert reading.alarm
 
 
 def years_of(means: list[float], missing: list[float], first_year: int = 2020) -> pl.DataFrame:
