@@ -6,16 +6,23 @@ is done about an alarm (sensors.py). Off until turned on in the UI, silent until
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from velo_assets.automation.schedules import WEEKLY_HOUR
 from velo_assets.notify import Message, Notifier
 from velo_assets.resources.notifier import NotifierResource
+from velo_assets.settings import TIMEZONE
 
 DECISION = dg.AssetKey(["monitoring", "retrain_decision"])
 RECIPE = dg.AssetKey(["serving", "recipe"])
 WEEKLY = dg.AssetKey(["monitoring", "weekly_report"])
+
+MONDAY = 0
+"""As `datetime.weekday` counts."""
 
 MOST_LINES_OF_AN_ERROR = 12
 """A mail is read on a telephone; the whole stack is in the UI."""
@@ -56,7 +63,7 @@ def tell_alarms(context: dg.SensorEvaluationContext, notifier: NotifierResource)
     messages = [
         *_alarms(context.instance, seen),
         *_news(context.instance, RECIPE, seen, _judged),
-        *_news(context.instance, WEEKLY, seen, _written),
+        *_week(context.instance, seen),
     ]
     cursor = json.dumps(seen, sort_keys=True)
     if not messages:
@@ -89,7 +96,7 @@ def _tell(channels: Notifier, messages: list[Message]) -> str:
 
 def _alarms(instance: dg.DagsterInstance, seen: dict[str, Any]) -> list[Message]:
     """What is new in the newest decision on retraining; `seen` is brought up to it."""
-    _, metadata = _newest(instance, DECISION, seen)
+    _, metadata, _ = _newest(instance, DECISION, seen)
     if metadata is None:
         return []
     causes: list[str] = metadata["causes"]
@@ -112,9 +119,23 @@ def _news(
     words: Callable[[dict[str, Any]], Message | None],
 ) -> list[Message]:
     """What a new materialization is worth telling; whatever was there before the first look is no news."""
-    first_look, metadata = _newest(instance, key, seen)
+    first_look, metadata, _ = _newest(instance, key, seen)
     message = None if first_look or metadata is None else words(metadata)
     return [] if message is None else [message]
+
+
+def _week(instance: dg.DagsterInstance, seen: dict[str, Any]) -> list[Message]:
+    """The weekly report, once a week: the nightly, a refresh and an evaluation write its page again and again.
+
+    What they write on a Monday before the hour of the weekly schedule waits, as Sunday's results may not have landed.
+    """
+    first_look, metadata, written = _newest(instance, WEEKLY, seen)
+    if metadata is None or written is None or seen.get("week") == metadata["page"]:
+        return []
+    if written.weekday() == MONDAY and written.hour < WEEKLY_HOUR:
+        return []
+    seen["week"] = metadata["page"]
+    return [] if first_look else [Message("VELO: the week", f"{metadata['headline']}\n{metadata['page']}")]
 
 
 def _judged(metadata: dict[str, Any]) -> Message | None:
@@ -124,20 +145,19 @@ def _judged(metadata: dict[str, Any]) -> Message | None:
     return Message(f"VELO: version {metadata['version']} {verdict}", str(metadata["gate"]))
 
 
-def _written(metadata: dict[str, Any]) -> Message:
-    return Message("VELO: the week", f"{metadata['headline']}\n{metadata['page']}")
-
-
-def _newest(instance: dg.DagsterInstance, key: dg.AssetKey, seen: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:
-    """Whether it is the first look at this asset, and the metadata of its newest materialization unless seen."""
+def _newest(
+    instance: dg.DagsterInstance, key: dg.AssetKey, seen: dict[str, Any]
+) -> tuple[bool, dict[str, Any] | None, datetime | None]:
+    """Whether it is the first look at this asset; metadata and local time of its newest materialization unless seen."""
     name = key.to_user_string()
     first_look = name not in seen
     records = instance.fetch_materializations(key, limit=1).records
     storage_id = records[0].storage_id if records else 0
     if seen.get(name) == storage_id:
-        return first_look, None
+        return first_look, None, None
     seen[name] = storage_id
     materialization = records[0].asset_materialization if records else None
     if materialization is None:
-        return first_look, None
-    return first_look, {name: value.value for name, value in materialization.metadata.items()}
+        return first_look, None, None
+    metadata = {name: value.value for name, value in materialization.metadata.items()}
+    return first_look, metadata, datetime.fromtimestamp(records[0].timestamp, ZoneInfo(TIMEZONE))

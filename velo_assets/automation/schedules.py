@@ -11,6 +11,9 @@ from velo_assets.settings import TIMEZONE
 NIGHTLY_HOUR = 2
 """Results and cards are complete by then, and nobody waits for the warehouse."""
 
+WEEKLY_HOUR = 9
+"""Of Monday: Sunday's results have landed, and the week is told to who sits down to work."""
+
 
 @dg.schedule(
     job=nightly,
@@ -33,7 +36,7 @@ def nightly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 @dg.schedule(
     job=weekly,
-    cron_schedule="0 9 * * 1",
+    cron_schedule=f"0 {WEEKLY_HOUR} * * 1",
     execution_timezone=TIMEZONE,
     description="Every Monday at 09:00: the report of the last week.",
 )

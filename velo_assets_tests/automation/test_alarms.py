@@ -1,13 +1,18 @@
 """Telling someone: failed runs and alarms, in Dagster's own contexts, over a real line to this machine."""
 
 from collections.abc import Iterator
+from datetime import datetime
+from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
 from velo_assets.automation.alarms import DECISION, RECIPE, WEEKLY, NobodyWasToldError, tell_alarms, tell_failures
 from velo_assets.definitions import defs
+from velo_assets.monitoring.weekly import week_before
 from velo_assets.resources.notifier import NotifierResource
 from velo_assets_tests.conftest import Webhook
 
@@ -91,7 +96,7 @@ def test_a_judged_challenger_and_the_week_are_told_but_not_what_was_there_before
     cursor = look(instance).cursor
     assert told == []
     report(instance, RECIPE, trained=False, versions=1)
-    report(instance, WEEKLY, headline="40 of 40 races predicted.", page=dg.MetadataValue.path("weekly.html"))
+    write_week(instance, "2026-11-17 02:05")
     cursor = look(instance, cursor).cursor
     report(instance, RECIPE, trained=True, version=2, promoted=True, gate="lower bound above 0")
     look(instance, cursor)
@@ -99,6 +104,44 @@ def test_a_judged_challenger_and_the_week_are_told_but_not_what_was_there_before
         "VELO: the week",
         "VELO: version 2 promoted, it is champion now",
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "told_at"),
+    [
+        # Monday's nightly comes before the hour of the schedule; later nights and landings write the page again.
+        (["2026-11-16 02:05", "2026-11-16 09:00", "2026-11-16 13:00", "2026-11-17 02:05"], ["2026-11-16 09:00"]),
+        # Nobody turned the weekly schedule on: the next nightly brings the news.
+        (["2026-11-16 02:05", "2026-11-17 02:05", "2026-11-18 02:05"], ["2026-11-17 02:05"]),
+        (["2026-11-17 02:05", "2026-11-23 09:00", "2026-11-24 02:05"], ["2026-11-17 02:05", "2026-11-23 09:00"]),
+    ],
+)
+def test_a_week_is_told_once_however_often_it_is_written(
+    instance: dg.DagsterInstance, told: list[dict[str, object]], written: list[str], told_at: list[str]
+) -> None:
+    cursor = look(instance).cursor
+    for moment in written:
+        write_week(instance, moment)
+        cursor = look(instance, cursor).cursor
+    assert [message["text"] for message in told] == [
+        f"VELO: the week\nwritten {moment}\n{page_at(moment)}" for moment in told_at
+    ]
+
+
+def write_week(instance: dg.DagsterInstance, moment: str) -> None:
+    """A report of the week before, on record as written at a moment of London."""
+    metadata = {"headline": f"written {moment}", "page": dg.MetadataValue.path(page_at(moment))}
+    event = DagsterEvent(
+        DagsterEventType.ASSET_MATERIALIZATION.value,
+        job_name="nightly",
+        event_specific_data=StepMaterializationData(dg.AssetMaterialization(WEEKLY, metadata=metadata)),
+    )
+    at = datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo("Europe/London"))
+    instance.report_dagster_event(event, str(uuid4()), timestamp=at.timestamp())
+
+
+def page_at(moment: str) -> str:
+    return f"weekly_{week_before(datetime.fromisoformat(moment).date())[0]}.html"
 
 
 def test_without_a_channel_nothing_is_said_and_the_tick_says_so(instance: dg.DagsterInstance) -> None:
