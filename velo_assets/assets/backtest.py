@@ -23,8 +23,20 @@ if TYPE_CHECKING:
     import duckdb
     import polars as pl
 
-BETTING_CODE = code_version("betting", "racing", "settings", "modelling")
-REPORT_CODE = code_version("betting", "reports", "settings", "modelling")
+BETTING_CODE = code_version("assets/backtest", "betting", "racing", "settings", "modelling", "ingestion/betfair_sp")
+REPORT_CODE = code_version(
+    "assets/backtest",
+    "betting",
+    "racing",
+    "ingestion/betfair_sp",
+    "reports",
+    "settings",
+    "modelling",
+    "warehouse/export",
+    "warehouse/null_rates",
+    "warehouse/null_policy",
+    "simulation/marker",
+)
 
 PREDICTIONS = (
     "backtest/walk_forward",

@@ -43,7 +43,9 @@ PROBABILITIES = (
     Column("method", "method in use: the likeliest over all earlier years, or the default without enough of them", ""),
 )
 
-MARKET_CODE = code_version("modelling/market")
+MARKET_CODE = code_version(
+    "assets/market", "modelling/market", "modelling/races", "modelling/guards", "modelling/bootstrap"
+)
 
 
 @table_asset(
@@ -85,7 +87,7 @@ def devig_methods(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
 
 @table_asset(
     "market/probabilities",
-    ("core/prices", "core/races", "market/devig_methods"),
+    ("core/prices", "core/results", "market/devig_methods"),
     "Win probabilities implied by each price kind, margin taken out five ways; the method in use is chosen by the "
     "likelihood of earlier years. Partial books stay null.",
     {"duckdb", "numpy"},

@@ -77,8 +77,9 @@ NO_FOLD = (
 )
 """Why a window may be empty."""
 
-MODEL_CODE = code_version("modelling", "settings")
-"""A change anywhere in modelling makes every model out of date: they share likelihood, folds and guards."""
+MODEL_CODE = code_version("assets/models", "modelling", "settings", "warehouse/export")
+"""A change anywhere in modelling makes every model out of date: they share likelihood, folds and guards. What they
+learn from is read by the export and by the SQL of this module."""
 
 
 def _model_asset(

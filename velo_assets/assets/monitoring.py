@@ -13,7 +13,19 @@ from velo_assets.settings import DECISION_PRICE
 from velo_assets.warehouse.build import append_rows, replace_table
 from velo_assets.warehouse.sql_table import Column
 
-MONITORING_CODE = code_version("monitoring", "reports", "settings")
+MONITORING_CODE = code_version(
+    "assets/monitoring",
+    "monitoring",
+    "reports",
+    "settings",
+    "betting",
+    "racing",
+    "ingestion/betfair_sp",
+    "modelling",
+    "serving",
+    "warehouse/export",
+    "simulation/marker",
+)
 
 DRIFT = (
     Column("family", "feature family, `predictions` or `target`", ""),

@@ -14,7 +14,19 @@ from velo_assets.settings import DECISION_PRICE
 from velo_assets.warehouse.build import Built, describe
 from velo_assets.warehouse.query import row_of
 
-SERVING_CODE = code_version("serving", "modelling", "settings")
+SERVING_CODE = code_version(
+    "assets/serving",
+    "serving",
+    "modelling",
+    "settings",
+    "betting",
+    "monitoring",
+    "racing",
+    "ingestion/betfair_sp",
+    "reports",
+    "warehouse/export",
+    "simulation/marker",
+)
 
 TRAIN_TAG = "velo/train"
 """Run tag that asks for a new version; without it the recipe is trained only while there is none."""

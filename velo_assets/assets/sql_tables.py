@@ -4,6 +4,7 @@ Belongs here: the one way from SQL file to asset. Does not belong here: the SQL,
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -19,8 +20,18 @@ from velo_assets.warehouse.sql_table import SqlTable, all_tables
 
 OWNERS = {"core": ["team:ingestion"], "features": ["team:features"], "backtest": ["team:trading"]}
 
-AfterBuild = Callable[[duckdb.DuckDBPyConnection, DataRoot, Window], dict[str, Any]]
-"""What follows a build of one table on the same connection; returns metadata."""
+
+@dataclass(frozen=True)
+class AfterBuild:
+    """What follows a build of one table on the same connection.
+
+    Attributes:
+        code_version: hash of the code it relies on; joined to the hash of the table.
+        follow: does it; returns metadata.
+    """
+
+    code_version: str
+    follow: Callable[[duckdb.DuckDBPyConnection, DataRoot, Window], dict[str, Any]]
 
 
 def sql_assets(
@@ -38,6 +49,8 @@ def sql_assets(
 
 
 def _sql_asset(table: SqlTable, code_version: str, after_build: AfterBuild | None) -> dg.AssetsDefinition:
+    versions = (table.code_version, code_version, after_build.code_version if after_build else "")
+
     @dg.asset(
         key=asset_key(table.name),
         deps=[asset_key(name) for name in table.dependencies if name != table.name],
@@ -48,7 +61,7 @@ def _sql_asset(table: SqlTable, code_version: str, after_build: AfterBuild | Non
         f"*Point in time:* {table.header['point in time']}\n\n*Look-back:* {table.header['look-back']}",
         kinds={"duckdb", "sql"},
         owners=OWNERS[table.schema],
-        code_version=f"{table.code_version}-{code_version}".strip("-"),
+        code_version="-".join(part for part in versions if part),
         metadata={"sql": dg.MetadataValue.md(f"```sql\n{table.text}\n```")},
     )
     def build(
@@ -58,7 +71,7 @@ def _sql_asset(table: SqlTable, code_version: str, after_build: AfterBuild | Non
         with warehouse.get_connection() as connection:
             inputs = inputs_of(connection, context, window)
             built = refresh_table(connection, table.name, window.start, window.end)
-            extra = after_build(connection, data_root.root(), window) if after_build else {}
+            extra = after_build.follow(connection, data_root.root(), window) if after_build else {}
             record(connection, context, inputs, built.rows)
             by_year = rows_by_year(connection, table.name)
             if built.since:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from velo_assets.code_versions import code_version
 from velo_assets.settings import LAYERS
 
 SQL_ROOT = Path(__file__).resolve().parent.parent / "sql"
@@ -23,6 +24,10 @@ _COLUMN_LINE = re.compile(
 _NAME = re.compile(r"[a-z_]+/[a-z_0-9]+")
 _COMMENT = re.compile(r"--[^\n]*")
 _READS = re.compile(rf"\b(?:from|join)\s+({'|'.join(LAYERS)})\.([a-z_0-9]+)\b")
+
+
+BUILT_BY = ("warehouse/build", "warehouse/changes")
+"""The code that turns a select into a stored table: types, and which days are built anew."""
 
 
 class SqlTableError(ValueError):
@@ -94,9 +99,10 @@ class SqlTable:
 
     @property
     def code_version(self) -> str:
-        """Hash of the SQL without comments and white space, so that a reworded comment rebuilds nothing."""
-        bare = _COMMENT.sub(" ", self.text)
-        return hashlib.sha256(" ".join(bare.split()).encode()).hexdigest()[:16]
+        """Hash of the SQL without comments and white space, so that a reworded comment rebuilds nothing, and of
+        `BUILT_BY`: a day must not be refreshed by other code than the rest of its year."""
+        bare = " ".join(_COMMENT.sub(" ", self.text).split())
+        return hashlib.sha256(f"{bare} {code_version(*BUILT_BY)}".encode()).hexdigest()[:16]
 
     @property
     def dependencies(self) -> tuple[str, ...]:
