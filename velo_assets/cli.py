@@ -122,6 +122,7 @@ def train() -> None:
     from velo_assets.definitions import defs
 
     root = _data_root()
+    _refuse_on_an_old_backtest(root)
     with _plain_errors(), velo_instance(root) as instance:
         execute(defs, instance, "train", Outcome(), assets=["serving/recipe"], tags={TRAIN_TAG: "yes"})
     status()
@@ -206,6 +207,16 @@ def rollback() -> None:
     with _plain_errors():
         model = registry_of(_data_root()).rollback(CHAMPION_NAME)
     typer.echo(f"{model.label} is champion again.")
+
+
+@app.command()
+def retire() -> None:
+    """Set the champion aside: the version trained next is held against the market, not against it."""
+    from velo_assets.resources.models import CHAMPION_NAME, registry_of
+
+    with _plain_errors():
+        model = registry_of(_data_root()).retire(CHAMPION_NAME)
+    typer.echo(f"{model.label} is champion no more; `velo train` makes a version that is held against the market.")
 
 
 @app.command()
@@ -341,6 +352,28 @@ def restore(source: Annotated[Path, typer.Argument(help="A folder made by `velo 
         for name in put_back(root, source):
             typer.echo(f"restored {name}")
     typer.echo(f"{root.path} is as the backup was; inputs were not touched. `velo doctor` tells what is out of date.")
+
+
+def _refuse_on_an_old_backtest(root: DataRoot) -> None:
+    """A version is judged by the stored backtest: behind today's results or code, it would speak of another model."""
+    from dagster import AssetsDefinition
+
+    from velo_assets.assets.builds import nodes_of
+    from velo_assets.definitions import defs
+    from velo_assets.ingestion.manifest import year_fingerprints
+    from velo_assets.warehouse.builds import stale, stored_fingerprints
+    from velo_assets.warehouse.connection import Warehouse
+
+    nodes = nodes_of(asset for asset in defs.assets or [] if isinstance(asset, AssetsDefinition))
+    with _plain_errors(), Warehouse(root.warehouse).connect("velo train") as connection:
+        landed = year_fingerprints(connection)
+        behind = stale(nodes, stored_fingerprints(connection), landed, sorted(landed))
+    if "backtest/tear_sheet" in behind:
+        typer.echo(
+            "velo: the backtest, by which a version is judged, is out of date: `velo run` first, then `velo train`.",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 def _forget(root: DataRoot, file: str) -> None:

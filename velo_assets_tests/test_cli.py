@@ -50,6 +50,14 @@ def test_simulated_and_real_results_never_mix(data_root: Path) -> None:
     assert "simulated" in result.output.lower()
 
 
+def test_no_version_is_trained_on_a_backtest_that_is_behind(data_root: Path) -> None:
+    simulate_a_season(data_root)
+    assert runner.invoke(app, ["land"]).exit_code == 0
+    result = runner.invoke(app, ["train"])
+    assert result.exit_code == 1
+    assert "`velo run` first" in result.output
+
+
 def test_clean_removes_what_was_simulated_and_keeps_inputs(data_root: Path) -> None:
     simulate_a_season(data_root)
     card = data_root / "racecards" / "card.json"

@@ -85,6 +85,7 @@ VELO_COMMANDS: tuple[tuple[str, str, int, str], ...] = (
     ("velo status", "status", 0, "Landed"),
     ("velo promote 3", "promote 1", 1, "stays out"),
     ("velo rollback", "rollback", 1, "champion"),
+    ("velo retire", "retire", 1, "nobody to retire"),
     ("velo compare RUN_A RUN_B", "compare {run} {run}", 0, "R2, paired by race"),
     ("velo snapshot", "snapshot", 0, "snapshots"),
     ("velo backup DIR", "backup {scratch}/backups", 0, "velo-"),

@@ -1,6 +1,6 @@
-"""Jobs on the model registry: promote a version, roll back. What `velo promote` and `velo rollback` do, from the UI.
+"""Jobs on the model registry: what `velo promote`, `velo rollback` and `velo retire` do, from the UI.
 
-Belongs here: the two ops and their jobs. Does not belong here: the registry and the gate (modelling).
+Belongs here: the ops and their jobs. Does not belong here: the registry and the gate (modelling).
 """
 
 import dagster as dg
@@ -35,6 +35,14 @@ def roll_back_champion(context: dg.OpExecutionContext, model_registry: RegistryR
     return dg.Output(model.version, metadata={"champion": model.label})
 
 
+@dg.op(description="Set the champion aside, so that the version trained next is held against the market.")
+def retire_champion(context: dg.OpExecutionContext, model_registry: RegistryResource) -> dg.Output[int]:
+    """Retire; fails when there is no champion."""
+    model = model_registry.registry().retire(CHAMPION_NAME)
+    context.log.info(f"{model.label} is champion no more.")
+    return dg.Output(model.version, metadata={"retired": model.label})
+
+
 @dg.job(name="promote", description="Promote a version that passed the gate; ask for it by number in the launchpad.")
 def promote() -> None:
     """One op."""
@@ -47,4 +55,10 @@ def rollback() -> None:
     roll_back_champion()
 
 
-REGISTRY_JOBS = (promote, rollback)
+@dg.job(name="retire", description="Set the champion aside: the version trained next is held against the market.")
+def retire() -> None:
+    """One op."""
+    retire_champion()
+
+
+REGISTRY_JOBS = (promote, rollback, retire)

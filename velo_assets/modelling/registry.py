@@ -299,7 +299,9 @@ class ModelRegistry:
             if decision is None and model.decision is not None:
                 decision = GateDecision.from_dict(model.decision)
             if decision is None:
-                raise PromotionRefusedError(f"{model.label} was never tried at the gate; run the gate first")
+                raise PromotionRefusedError(
+                    f"{model.label} was never tried at the gate; `velo train` makes a version that is"
+                )
             _check_subject(model, decision)
             if not decision.promoted:
                 raise PromotionRefusedError(f"{model.label} stays out: {decision.summary}")
@@ -307,13 +309,13 @@ class ModelRegistry:
                 return champion
             if champion is None and not decision.reference.startswith("market"):
                 raise PromotionRefusedError(
-                    f"the decision compares with {decision.reference!r}, but {name} has no champion; "
-                    "run the gate against the market"
+                    f"the decision compares with {decision.reference!r}, but {name} has no champion; `velo train` "
+                    "makes a version that is held against the market"
                 )
             if champion is not None and decision.reference != champion.label:
                 raise PromotionRefusedError(
                     f"the decision compares with {decision.reference!r}, but the champion is now {champion.label!r}; "
-                    "run the gate again"
+                    "`velo train` makes a version that is held against it"
                 )
             self._read(model)
             client.set_model_version_tag(name, str(version), _TAG + "decision", json.dumps(decision.to_dict()))
@@ -349,6 +351,34 @@ class ModelRegistry:
             )
             client.set_registered_model_alias(name, CHAMPION, str(earlier.version))
             return self._version(client, name, earlier.version)
+
+    def retire(self, name: str) -> RegisteredModel:
+        """Set the champion aside, so that the version trained next is held against the market.
+
+        For a champion that nothing can be compared with any more: its prices are other than today's, or its stored
+        predictions are lost. Where nobody is on trial it becomes the challenger, which predicts on trial.
+
+        Returns:
+            The version that was champion.
+
+        Raises:
+            RegistryMissingError: if there is no champion.
+        """
+        with self._writing(f"retire the champion of {name}") as client:
+            champion = self._by_alias(client, name, CHAMPION)
+            if champion is None:
+                raise RegistryMissingError(f"{name} has no champion, so there is nobody to retire")
+            client.set_model_version_tag(
+                name, str(champion.version), _TAG + "retired_at", datetime.now(UTC).isoformat(timespec="seconds")
+            )
+            if CHALLENGER not in self._aliases(client, name):
+                client.set_registered_model_alias(name, CHALLENGER, str(champion.version))
+            client.delete_registered_model_alias(name, CHAMPION)
+            return self._version(client, name, champion.version)
+
+    def next_version(self, name: str) -> int:
+        """Number that the version registered next will have, unless another process comes first."""
+        return 1 + max((model.version for model in self.list(name)), default=0) if self.exists() else 1
 
     def champion(self, name: str) -> RegisteredModel | None:
         """The serving version; None when none was promoted yet.
@@ -606,7 +636,7 @@ def _is_number(value: float | None) -> bool:
 def _check_subject(model: RegisteredModel, decision: GateDecision) -> None:
     if decision.challenger != model.label:
         raise PromotionRefusedError(
-            f"the decision is about {decision.challenger!r}, not about {model.label!r}; run the gate again"
+            f"the decision is about {decision.challenger!r}, not about {model.label!r}; hand over the version's own"
         )
 
 

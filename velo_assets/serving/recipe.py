@@ -71,20 +71,26 @@ def train_version(
         (last_day,) = row_of(connection, "select max(race_date) from core.results")
     cutoff: date = last_day + timedelta(days=1)
     backtest = read_backtest(warehouse, price)
+    champion = registry.champion(name) if registry.exists() else None
+    of_champion = None if champion is None else _predictions_of(root, warehouse, registry, champion)
+
+    def judged(version: int) -> GateDecision:
+        label = f"{name} {version}"
+        decision, _, _ = judge_backtest(backtest, price, code, challenger=label, champion=of_champion)
+        return decision
+
+    # Judged first: whatever goes wrong leaves no version that predicts without ever having been at the gate.
+    expected = registry.next_version(name)
+    decision = judged(expected)
     bundle = train_bundle(root.exports, warehouse, cutoff, price_kind=price.kind, shipped=backtest.shipped)
     version = register_bundle(
         registry, name, bundle, git_commit=_git_commit(), feature_catalogue_sha256=catalogue_hash()
     )
-    champion = registry.champion(name)
-    decision, _, _ = judge_backtest(
-        backtest,
-        price,
-        code,
-        challenger=f"{name} {version}",
-        champion=None if champion is None else _predictions_of(root, warehouse, registry, champion, price, code),
-    )
-    registry.record_decision(name, version, decision)
+    if version != expected:  # Another process registered one meanwhile; a decision names the version it is about.
+        decision = judged(version)
+    # The run comes first: a version that can be promoted must have one for its successors to be held against.
     _remember_run(root, version, run_id)
+    registry.record_decision(name, version, decision)
     # Where the champion's run is lost, the decision is over the market: it replaces nobody.
     is_champion = decision.promoted and (champion is None or decision.reference == champion.label)
     if is_champion:
@@ -93,12 +99,7 @@ def train_version(
 
 
 def _predictions_of(
-    root: DataRoot,
-    warehouse: Warehouse,
-    registry: ModelRegistry,
-    champion: RegisteredModel,
-    price: DecisionPrice,
-    code: str,
+    root: DataRoot, warehouse: Warehouse, registry: ModelRegistry, champion: RegisteredModel
 ) -> Candidate | None:
     """The champion's own out-of-sample predictions: those of the backtest it was judged by, and what it makes of the
     races since. Without these no later version could be compared with it on the same races."""
@@ -113,18 +114,25 @@ def _predictions_of(
     judged = run.predictions.filter(pl.col("race_date") < bundle.cutoff).select(
         *KEYS, pl.col("fold").cast(pl.Int32), pl.col(f"probability_{bundle.shipped}").alias("probability")
     )
+    # Of years before its backtest it was never asked; and where the backtest ended before its training did, nothing it
+    # says of the days between is out of sample.
+    days: list[date] = judged["race_date"].unique().sort().to_list()
+    silent: list[tuple[date, date | None]] = [(date.min, days[0]), (days[-1] + timedelta(days=1), bundle.cutoff)]
     with warehouse.connect("races since the champion's training") as connection:
-        raced = priced_frame(settled_frame(watched_frame(connection, bundle.cutoff, price.kind)))
-    try:
-        predicted = bundle.predict(raced)
-    except MissingFeatureError:
-        # The matrix has outgrown the champion: it says nothing of these races, and the gate says that it is not paired.
-        return Candidate(champion.label, price.kind, code, judged)
+        # At the prices it learned from, whatever the decision price is by now.
+        raced = priced_frame(settled_frame(watched_frame(connection, bundle.cutoff, bundle.price_kind)))
     of_recipe = pl.when(pl.col("basis") == bundle.shipped).then(pl.col("fair_probability"))
-    since = predicted.select(
-        *KEYS, pl.col("race_date").dt.year().cast(pl.Int32).alias("fold"), of_recipe.alias("probability")
+    try:
+        since = bundle.predict(raced).select(
+            *KEYS, pl.col("race_date").dt.year().cast(pl.Int32).alias("fold"), of_recipe.alias("probability")
+        )
+    except MissingFeatureError:
+        # The matrix has outgrown the champion: on the races before its training it can still be beaten.
+        since = judged.clear()
+        silent.append((bundle.cutoff, None))
+    return Candidate(
+        champion.label, bundle.price_kind, str(run.settings["code"]), pl.concat([judged, since]), tuple(silent)
     )
-    return Candidate(champion.label, price.kind, code, pl.concat([judged, since]))
 
 
 def _runs_of_versions(root: DataRoot) -> dict[str, str]:

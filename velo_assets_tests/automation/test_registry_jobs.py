@@ -63,6 +63,8 @@ def test_jobs_promote_refuse_and_roll_back(registry: ModelRegistry) -> None:
     champion = registry.champion(CHAMPION_NAME)
     assert champion is not None
     assert champion.version == 1
+    assert run("retire").output_for_node("retire_champion") == 1
+    assert registry.champion(CHAMPION_NAME) is None
 
 
 def test_two_promotions_from_the_command_line_at_once(registry: ModelRegistry, tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_two_promotions_from_the_command_line_at_once(registry: ModelRegistry, t
     assert sorted(codes) == [0, 1], said
     first = codes.index(0) + 1
     assert f"{CHAMPION_NAME} {first} is champion." in said[first - 1]
-    assert "run the gate again" in said[2 - first]
+    assert "`velo train`" in said[2 - first]
     statuses = {model.version: model.status for model in registry.list(CHAMPION_NAME)}
     assert statuses[first] == "champion"
     assert json.dumps(sorted(statuses.values())) in ('["archived", "champion"]', '["challenger", "champion"]')

@@ -137,6 +137,16 @@ def test_a_fold_that_is_clearly_worse_refuses(world: World) -> None:
     assert "fold 2021" in decision.summary
 
 
+def test_a_fold_of_a_few_days_refuses_nobody() -> None:
+    # The second fold holds ten days in which the model believes the reverse of the hidden part.
+    strong = World(races=2000, hidden=0.6)
+    strong.fold = np.where(np.arange(2000 * RUNNERS) // RUNNERS < 1900, 2020, 2021)
+    sign = np.where(strong.fold == 2020, 1.0, -1.0)
+    decision = decide(strong, strong.candidate("blend 2", strong.seen + sign * strong.hidden))
+    assert decision.folds[1].delta_r2.high < 0
+    assert "no fold clearly worse" not in failed(decision)
+
+
 def test_a_bold_model_fails_on_its_slope(world: World) -> None:
     decision = decide(world, world.candidate("blend 2", 1.5 * (world.seen + world.hidden)))
     slope = next(item for item in decision.conditions if item.name == "calibration slope")
@@ -180,21 +190,72 @@ def test_a_high_return_within_luck_rings_no_alarm(world: World) -> None:
     assert failed(decide(world, world.market, leaks=replace(CLEAN, roi=None, bets=0))) == {"gain above 0"}
 
 
-def test_unlike_comparisons_are_refused(world: World) -> None:
-    other = world.candidate("market", world.seen, price_kind="bsp", code="old")
-    partial = replace(
+def ground(decision: promotion.GateDecision) -> promotion.Condition:
+    return next(condition for condition in decision.conditions if condition.name == "same races and prices")
+
+
+def scored(world: World, keep: pl.Expr, name: str = "velo 3", **changes: object) -> promotion.Candidate:
+    """The market's probabilities as a champion's, null where a race is not kept."""
+    return replace(
         world.market,
-        predictions=world.market.predictions.with_columns(
-            probability=pl.when(pl.col("race_key") < 5).then(None).otherwise("probability")
-        ),
+        name=name,
+        predictions=world.market.predictions.with_columns(probability=pl.when(keep).then("probability")),
+        **changes,  # type: ignore[arg-type]
     )
-    decision = decide(world, world.truth, reference=other)
-    assert "same races, prices and code" in failed(decision)
-    assert "bsp" in decision.summary
-    assert "old" in decision.summary
-    decision = decide(world, world.truth, reference=partial)
-    assert "5 races are scored by one of the two only" in decision.summary
-    assert decision.races == 1595
+
+
+def test_other_prices_are_refused_and_a_way_out_is_named(world: World) -> None:
+    decision = decide(world, world.truth, reference=world.candidate("velo 3", world.seen, price_kind="bsp"))
+    assert "same races and prices" in failed(decision)
+    assert "velo 3: bsp" in decision.summary
+    assert "`velo retire`" in decision.summary
+
+
+def test_other_code_is_named_and_no_reason_to_refuse(world: World) -> None:
+    condition = ground(decide(world, world.truth, reference=world.candidate("velo 3", world.seen, code="old")))
+    assert condition.passed
+    assert "velo 3 was scored by code old, blend 2 by abc" in condition.reason
+
+
+def test_a_few_unpaired_races_are_left_out_and_told(world: World) -> None:
+    decision = decide(world, world.truth, reference=scored(world, pl.col("race_key") >= 16))
+    assert ground(decision).passed
+    assert ground(decision).reason == "16 of 1,600 races are scored by one of the two only"
+    assert decision.races == 1584
+    decision = decide(world, world.truth, reference=scored(world, pl.col("race_key") >= 17))
+    assert not ground(decision).passed
+    assert "17 of 1,600 races" in decision.summary
+    market = decide(world, world.truth, reference=scored(world, pl.col("race_key") >= 17, name="market_beta"))
+    assert "`velo run`" in market.summary
+
+
+def test_races_that_were_corrected_since_are_left_out(world: World) -> None:
+    """A champion's probabilities are stored, while a runner drops out of an old race and another gets a new key."""
+    today = world.results.filter(pl.col("runner_key") != 8 * 3 + 1 + int(world.results["win_share"][8 * 3 + 1])).sort(
+        "race_date", "race_key", "runner_key"
+    )
+    changed = pl.when(pl.col("runner_key") == 40).then(999_999).otherwise(pl.col("runner_key")).alias("runner_key")
+    today = today.with_columns(changed)
+    new = replace(
+        world.truth,
+        predictions=world.truth.predictions.with_columns(changed)
+        .join(today.select("runner_key"), on="runner_key", how="semi")
+        .with_columns(pl.col("probability") / pl.col("probability").sum().over("race_key")),
+    )
+    decision = decide(world, new, market=new, reference=replace(world.market, name="velo 3"), results=today)
+    assert ground(decision).passed
+    assert ground(decision).value == 2
+    assert decision.races == 1598
+
+
+def test_races_of_a_silent_time_count_for_no_one(world: World) -> None:
+    end = world.results["race_date"][8 * 100]
+    champion = scored(world, pl.col("race_key") >= 100, silent=((dt.date(2020, 1, 1), end),))
+    decision = decide(world, world.truth, reference=champion)
+    assert ground(decision).passed
+    assert ground(decision).reason == "velo 3 can say nothing of 100 races"
+    assert decision.races == 1500
+    assert not ground(decide(world, world.truth, reference=replace(champion, silent=((end, None),)))).passed
 
 
 def test_bad_input_is_named(world: World) -> None:

@@ -95,6 +95,23 @@ def test_promotion_and_the_way_back(registry: ModelRegistry) -> None:
     assert registry.challenger(NAME) is None
 
 
+def test_a_champion_is_retired_and_the_next_is_held_against_the_market(registry: ModelRegistry) -> None:
+    assert registry.next_version(NAME) == 1
+    for _ in range(3):
+        registry.register(NAME, FILES, METADATA)
+    assert registry.next_version(NAME) == 4
+    with pytest.raises(RegistryMissingError, match="nobody to retire"):
+        registry.retire(NAME)
+    registry.promote(NAME, 1, decision(1))
+    assert registry.retire(NAME).status == "archived"
+    assert registry.champion(NAME) is None
+    with pytest.raises(PromotionRefusedError, match="`velo train`"):
+        registry.promote(NAME, 2, decision(2, reference="velo_blend 1"))
+    # With nobody on trial the retired version goes on predicting, on trial itself.
+    registry.promote(NAME, 3, decision(3))
+    assert registry.retire(NAME).status == "challenger"
+
+
 def test_promotion_needs_the_right_decision(registry: ModelRegistry) -> None:
     registry.register(NAME, FILES, METADATA)
     registry.register(NAME, FILES, METADATA)

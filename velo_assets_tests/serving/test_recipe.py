@@ -1,5 +1,6 @@
 """What a new version is held against: the champion's predictions, on the same races as its own."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,11 +9,15 @@ import polars as pl
 import pytest
 
 from velo_assets.betting.compare import RUNS_OF_VERSIONS, write_run
-from velo_assets.modelling.guards import MissingFeatureError
+from velo_assets.modelling.bootstrap import Interval
+from velo_assets.modelling.guards import MissingFeatureError, TooFewRacesError
+from velo_assets.modelling.promotion import GateDecision
 from velo_assets.modelling.races import priced_frame, settled_frame
+from velo_assets.modelling.registry import ModelRegistry
+from velo_assets.resources.models import registry_of
 from velo_assets.serving import recipe
-from velo_assets.serving.bundle import Bundle
-from velo_assets.serving.recipe import _predictions_of, train_version
+from velo_assets.serving.bundle import Bundle, register_bundle
+from velo_assets.serving.recipe import TrainedVersion, _predictions_of, train_version
 from velo_assets.settings import DECISION_PRICE, DataRoot
 from velo_assets.warehouse.connection import Warehouse
 
@@ -27,7 +32,7 @@ def root(tmp_path: Path, world_path: Path, training: pl.DataFrame, bundle: Bundl
     before = training.filter(pl.col("race_date") < bundle.cutoff).select(
         "race_date", "race_key", "runner_key", "win_share", probability_blend="market_probability", fold=2020
     )
-    write_run(root.reports / "runs", "judged", before, pl.DataFrame(), {})
+    write_run(root.reports / "runs", "judged", before, pl.DataFrame(), {"code": "old"})
     (root.reports / "runs" / RUNS_OF_VERSIONS).write_text('{"3": "judged"}', encoding="utf-8")
     return root
 
@@ -35,9 +40,10 @@ def root(tmp_path: Path, world_path: Path, training: pl.DataFrame, bundle: Bundl
 def test_the_champion_is_compared_on_the_races_since_its_training_too(
     root: DataRoot, training: pl.DataFrame, bundle: Bundle
 ) -> None:
-    registry: Any = SimpleNamespace(load_files=lambda name, version: bundle.files())
-    found = _predictions_of(root, Warehouse(root.warehouse), registry, CHAMPION, DECISION_PRICE, "code")
+    stored: Any = SimpleNamespace(load_files=lambda name, version: bundle.files())
+    found = _predictions_of(root, Warehouse(root.warehouse), stored, CHAMPION)
     assert found is not None
+    assert (found.price_kind, found.code) == ("sp", "old")
     races = priced_frame(settled_frame(training))
     since = races.filter(pl.col("race_date") >= bundle.cutoff)
     assert since.height > 0
@@ -60,30 +66,77 @@ def test_a_champion_that_lacks_a_feature_says_nothing_of_the_races_since(
         raise MissingFeatureError("a feature")
 
     monkeypatch.setattr(Bundle, "predict", lacking)
-    registry: Any = SimpleNamespace(load_files=lambda name, version: bundle.files())
-    found = _predictions_of(root, Warehouse(root.warehouse), registry, CHAMPION, DECISION_PRICE, "code")
+    stored: Any = SimpleNamespace(load_files=lambda name, version: bundle.files())
+    found = _predictions_of(root, Warehouse(root.warehouse), stored, CHAMPION)
     assert found is not None
     assert found.predictions.height > 0
     assert found.predictions.filter(pl.col("race_date") >= bundle.cutoff).is_empty()
+    # Nor of the years before its backtest, and of the days between that and its training.
+    assert found.silent[0][1] == found.predictions["race_date"].min()
+    assert found.silent[1][1] == bundle.cutoff
+    assert found.silent[2] == (bundle.cutoff, None)
 
 
-@pytest.mark.parametrize("reference", ["velo 3", "market with its beta fitted"])
+@pytest.fixture
+def registry(root: DataRoot) -> ModelRegistry:
+    return registry_of(root)
+
+
+def train(root: DataRoot, registry: ModelRegistry) -> TrainedVersion:
+    return train_version(root, Warehouse(root.warehouse), registry, "velo", DECISION_PRICE, "code", "run")
+
+
+def decision(challenger: str, reference: str, promoted: bool = True) -> GateDecision:
+    gain = Interval(0.002, 0.001, 0.003, 0.0012, 0.0005, 2000, 500)
+    return GateDecision(promoted, challenger, reference, "sp", "code", 8000, 500, gain, gain, (), (), (), 0, "words")
+
+
+@pytest.mark.parametrize("reference", ["velo 1", "market with its beta fitted"])
 def test_a_version_judged_by_the_market_alone_replaces_no_champion(
-    root: DataRoot, reference: str, monkeypatch: pytest.MonkeyPatch
+    root: DataRoot, registry: ModelRegistry, bundle: Bundle, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the folder of runs was deleted; the registry would refuse with an error, after a night's training."""
-    promoted: list[int] = []
-    registry: Any = SimpleNamespace(
-        champion=lambda name: CHAMPION,
-        record_decision=lambda *_: None,
-        promote=lambda name, version, decision: promoted.append(version),
-    )
-    decision = SimpleNamespace(promoted=True, reference=reference)
+    register_bundle(registry, "velo", bundle, git_commit="", feature_catalogue_sha256="")
+    registry.promote("velo", 1, decision("velo 1", "market with its beta fitted"))
     monkeypatch.setattr(recipe, "read_backtest", lambda *_: SimpleNamespace(shipped="blend"))
-    monkeypatch.setattr(recipe, "train_bundle", lambda *_, **__: None)
-    monkeypatch.setattr(recipe, "register_bundle", lambda *_, **__: 4)
-    monkeypatch.setattr(recipe, "_predictions_of", lambda *_: None)
-    monkeypatch.setattr(recipe, "judge_backtest", lambda *_, **__: (decision, [], {}))
-    trained = train_version(root, Warehouse(root.warehouse), registry, "velo", DECISION_PRICE, "code", "run")
-    assert trained.is_champion == (reference == "velo 3")
-    assert promoted == ([4] if trained.is_champion else [])
+    monkeypatch.setattr(recipe, "train_bundle", lambda *_, **__: bundle)
+    monkeypatch.setattr(
+        recipe, "judge_backtest", lambda *_, challenger, **__: (decision(challenger, reference), [], {})
+    )
+    trained = train(root, registry)
+    assert trained.version == 2
+    assert trained.is_champion == (reference == "velo 1")
+    champion = registry.champion("velo")
+    assert champion is not None
+    assert champion.version == (2 if trained.is_champion else 1)
+    # It can be promoted later, so its run is remembered for its successors to be held against.
+    assert json.loads((root.reports / "runs" / RUNS_OF_VERSIONS).read_text())["2"] == "run"
+
+
+def test_a_trial_that_fails_leaves_no_version_without_a_decision(
+    root: DataRoot, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise TooFewRacesError("no race")
+
+    monkeypatch.setattr(recipe, "read_backtest", lambda *_: SimpleNamespace(shipped="blend"))
+    monkeypatch.setattr(recipe, "judge_backtest", broken)
+    with pytest.raises(TooFewRacesError):
+        train(root, registry)
+    assert not registry.exists()
+
+
+def test_a_decision_names_its_version_though_another_was_registered_meanwhile(
+    root: DataRoot, registry: ModelRegistry, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: Any, **__: Any) -> Bundle:
+        register_bundle(registry, "velo", bundle, git_commit="", feature_catalogue_sha256="")
+        return bundle
+
+    monkeypatch.setattr(recipe, "read_backtest", lambda *_: SimpleNamespace(shipped="blend"))
+    monkeypatch.setattr(recipe, "train_bundle", slow)
+    monkeypatch.setattr(
+        recipe, "judge_backtest", lambda *_, challenger, **__: (decision(challenger, "market", promoted=False), [], {})
+    )
+    trained = train(root, registry)
+    assert (trained.version, trained.decision.challenger) == (2, "velo 2")
