@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from velo_assets.betting.backtest import choose_shipped, read_predictions
+from velo_assets.ingestion.manifest import results_kind
 from velo_assets.modelling.bootstrap import paired_delta_r2
 from velo_assets.modelling.calibration import compare_calibrations
 from velo_assets.modelling.experts import ALL_PRICES
@@ -26,7 +27,6 @@ from velo_assets.modelling.yearly import expert_folds, folds_of, gate_folds
 from velo_assets.reports.accuracy import comparable, fold_metrics, recipe_table
 from velo_assets.reports.models_page import read_and_build
 from velo_assets.settings import DECISION_PRICE, DataRoot
-from velo_assets.simulation.marker import data_kind
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import feature_columns, training_frame
 from velo_assets.warehouse.query import frame_of
@@ -66,11 +66,11 @@ def study(name: str, root: DataRoot) -> list[str]:
         weights = frame_of(
             connection, "select distinct fold, alpha, alpha_se, beta, beta_se from models.blend order by fold"
         )
+        kind = "simulated races" if results_kind(connection) == "simulated" else "real races"
     years = sorted(predictions["fold"].unique().to_list())
     frame = training_frame(root.exports, warehouse, years[-1], DECISION_PRICE.kind)
     predictions = predictions.join(single_model(frame, years), on="runner_key", how="left", maintain_order="left")
     shipped = choose_shipped(predictions)
-    kind = "simulated races" if data_kind(root.raceform) == "simulated" else "real races"
     races = predictions["race_key"].n_unique()
     page = read_and_build(root, warehouse, DECISION_PRICE)
     return [

@@ -21,6 +21,7 @@ from velo_assets.settings import LAYERS, DataRoot, SimulatedDefault
 
 if TYPE_CHECKING:
     from velo_assets.automation.runner import Outcome
+    from velo_assets.simulation.marker import DataKind
 
 app = typer.Typer(
     help="VELO: racing results to features, models, backtests and reports.",
@@ -42,9 +43,15 @@ def simulate(
     ] = SimulatedDefault.edge,
 ) -> None:
     """Write a simulated racing world in raceform format, its truth beside it."""
+    from velo_assets.simulation.marker import MixedDataError
     from velo_assets.simulation.world import simulate as simulate_world
 
     with _plain_errors():
+        if _landed_kind(DataRoot(out)) == "real":
+            raise MixedDataError(
+                f"The warehouse of {out} holds results that were not simulated, whether or not their files are still "
+                "there. Simulated results are not written beside them: give another folder with --out."
+            )
         summary = simulate_world(
             first_year=first_year, last_year=last_year, races_per_year=races_per_year, seed=seed, edge=edge, out=out
         )
@@ -133,11 +140,11 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
     """Price the card of a day and write its page, reports/cards/DATE.html."""
     from datetime import UTC, datetime
 
+    from velo_assets.ingestion.manifest import results_kind
     from velo_assets.resources.models import CHAMPION_NAME, registry_of
     from velo_assets.serving.card_page import read_card_page, write_card_page
     from velo_assets.serving.predict import predict_cards, serving_models, store_predictions
     from velo_assets.serving.prediction_log import create_outcomes, log_predictions
-    from velo_assets.simulation.marker import data_kind
     from velo_assets.warehouse.connection import Warehouse
 
     race_day = _parse_day(day)
@@ -150,11 +157,12 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
             log_predictions(connection, new, root.reports / "prediction_log")
             create_outcomes(connection)
             frame = read_card_page(connection, race_day)
+            simulated = results_kind(connection) == "simulated"
         page = write_card_page(
             frame,
             root.reports / "cards" / f"{race_day}.html",
             day=race_day,
-            simulated=data_kind(root.raceform) == "simulated",
+            simulated=simulated,
         )
     races = rows["race_key"].n_unique()
     typer.echo(f"{races} races priced, {new.height} new predictions; {page}")
@@ -446,12 +454,28 @@ def _simulate_if_empty(root: DataRoot) -> None:
     from velo_assets.simulation.marker import data_kind
 
     with _plain_errors():
-        if data_kind(root.raceform) == "empty":
+        if data_kind(root.raceform) != "empty":
+            return
+        landed = _landed_kind(root)
+        if landed != "empty":
+            typer.echo(f"No results in {root.raceform}: going on with the {landed} ones that landed before.")
+        else:
             typer.echo(f"No results in {root.raceform}: writing a SIMULATED season set there first.")
             default = SimulatedDefault()
             simulate(
                 root.path, default.first_year, default.last_year, default.races_per_year, default.seed, default.edge
             )
+
+
+def _landed_kind(root: DataRoot) -> DataKind:
+    """What the landed results of a data root are, whatever lies in its raceform/ by now."""
+    from velo_assets.ingestion.manifest import results_kind
+    from velo_assets.warehouse.connection import Warehouse
+
+    if not root.warehouse.exists():
+        return "empty"
+    with Warehouse(root.warehouse).read("velo: kind of the landed results") as connection:
+        return results_kind(connection)
 
 
 def _parse_day(text: str) -> date:

@@ -179,16 +179,14 @@ def _point_views_here(root: DataRoot) -> None:
 
 
 def _landed_without_source(root: DataRoot) -> list[str]:
-    """Live files of the manifest that are in no input folder; for who holds the lock."""
+    """Live files of the manifest that are in no input folder and can't be simulated anew; for who holds the lock."""
     if not root.warehouse.exists():
         return []
-    from velo_assets.warehouse.build import table_exists
+    from velo_assets.ingestion.manifest import live_files
 
     with duckdb.connect(str(root.warehouse), read_only=True) as connection:
-        if not table_exists(connection, "landing/manifest"):
-            return []
-        rows = connection.execute("select file from landing.manifest where status = 'live' order by file").fetchall()
-    return [str(file) for (file,) in rows if not (root.path / str(file)).is_file()]
+        files = live_files(connection)
+    return [file.file for file in files if not file.simulated and not (root.path / file.file).is_file()]
 
 
 def _copy_sqlite(source: Path, destination: Path) -> None:

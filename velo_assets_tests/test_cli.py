@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from velo_assets.cli import app
 from velo_assets.warehouse.connection import Warehouse
+from velo_assets_tests.ingestion.raceform_rows import csv_text, row
 
 runner = CliRunner()
 
@@ -56,6 +57,36 @@ def test_no_version_is_trained_on_a_backtest_that_is_behind(data_root: Path) -> 
     result = runner.invoke(app, ["train"])
     assert result.exit_code == 1
     assert "`velo run` first" in result.output
+
+
+def test_nothing_is_simulated_where_real_results_have_landed(data_root: Path) -> None:
+    (data_root / "raceform").mkdir()
+    source = data_root / "raceform" / "real.csv"
+    source.write_text(csv_text([row()]))
+    assert runner.invoke(app, ["land"]).exit_code == 0
+    source.unlink()
+    # The disk behind raceform/ is not mounted, say.
+    gone_on = runner.invoke(app, ["run", "--to", "landing"])
+    assert gone_on.exit_code == 0, gone_on.output
+    assert "going on with the real ones" in gone_on.output
+    by_hand = runner.invoke(app, ["simulate", "--out", str(data_root)])
+    assert by_hand.exit_code == 1
+    assert "not simulated" in by_hand.output
+    assert not list((data_root / "raceform").iterdir())
+
+
+def test_a_simulated_world_whose_files_are_gone_can_be_cleaned(data_root: Path) -> None:
+    simulate_a_season(data_root)
+    assert runner.invoke(app, ["land"]).exit_code == 0
+    for path in (data_root / "raceform").iterdir():
+        path.unlink()
+    (data_root / "raceform" / "real.csv").write_text(csv_text([row()]))
+    refused = runner.invoke(app, ["land"])
+    assert refused.exit_code == 1
+    assert "velo clean" in refused.output
+    assert runner.invoke(app, ["clean"]).exit_code == 0
+    assert runner.invoke(app, ["land"]).exit_code == 0
+    assert "(real results)" in runner.invoke(app, ["status"]).output
 
 
 def test_clean_removes_what_was_simulated_and_keeps_inputs(data_root: Path) -> None:

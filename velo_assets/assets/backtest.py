@@ -233,14 +233,15 @@ def error_map(
     """Judge the modules."""
     from velo_assets.betting import error_map as judged
     from velo_assets.betting.backtest import read_predictions
+    from velo_assets.ingestion.manifest import results_kind
     from velo_assets.reports.error_map_page import build_error_map_page
     from velo_assets.reports.pages import write_page
-    from velo_assets.simulation.marker import data_kind
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     with warehouse.get_connection() as connection:
         frame = read_predictions(connection, DECISION_PRICE.kind, judged.READ_BY_ERROR_MAP)
+        simulated = results_kind(connection) == "simulated"
     table = judged.error_map(frame)
     scores = judged.module_scores(frame)
     convergence = judged.convergence_table(frame)
@@ -250,7 +251,7 @@ def error_map(
         scores,
         convergence,
         missing_tags=judged.available_tags(frame)[1],
-        simulated=data_kind(root.raceform) == "simulated",
+        simulated=simulated,
         closing_price=DECISION_PRICE.is_closing,
     )
     with warehouse.get_connection() as connection:

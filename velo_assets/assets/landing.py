@@ -41,13 +41,13 @@ def landing(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Land every new or changed file once, by content."""
     from velo_assets.ingestion.landing import land
+    from velo_assets.ingestion.manifest import results_kind
     from velo_assets.ingestion.quality import write_landing_page
-    from velo_assets.simulation.marker import data_kind
 
     root = data_root.root()
-    source = data_kind(root.raceform)
     with warehouse.get_connection() as connection:
         summary = land(root, connection)
+        source = results_kind(connection)
         page = write_landing_page(connection, root, summary)
         described = {kind: _describe(connection, kind) for kind in DESCRIPTIONS}
     for file in summary.refused:

@@ -292,10 +292,10 @@ def weekly_report(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
 ) -> dg.MaterializeResult[None]:
     """Write the report of the last whole week with results, or of the week before today."""
+    from velo_assets.ingestion.manifest import results_kind
     from velo_assets.monitoring.drift_history import drift_history
     from velo_assets.monitoring.weekly import write_weekly_report
     from velo_assets.reports.drift_history import drift_history_png
-    from velo_assets.simulation.marker import data_kind
     from velo_assets.warehouse.query import row_of
 
     root = data_root.root()
@@ -311,7 +311,7 @@ def weekly_report(
             day,
             price_kind=DECISION_PRICE.kind,
             closing_price=DECISION_PRICE.is_closing,
-            simulated=data_kind(root.raceform) == "simulated",
+            simulated=results_kind(connection) == "simulated",
             drift_history=drift_history_png(history) if history.height else None,
         )
         record(connection, context, inputs, 1)

@@ -138,18 +138,18 @@ def cards(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
 ) -> dg.MaterializeResult[None]:
     """Write the page of every day that has a card without a result."""
+    from velo_assets.ingestion.manifest import results_kind
     from velo_assets.serving.card_page import read_card_page, write_card_page
-    from velo_assets.simulation.marker import data_kind
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     root = data_root.root()
-    simulated = data_kind(root.raceform) == "simulated"
     with warehouse.get_connection() as connection:
         rows = connection.execute(
             "select distinct race_date from core.races where stage = 'card' order by 1"
         ).fetchall()
         frames = {day: read_card_page(connection, day) for (day,) in rows}
+        simulated = results_kind(connection) == "simulated"
         record(connection, context, inputs, len(frames))
     pages = [
         write_card_page(frame, root.reports / "cards" / f"{day}.html", day=day, simulated=simulated)

@@ -12,6 +12,7 @@ import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus
 
 from velo_assets.automation.schedules import NIGHTLY_HOUR, nightly_schedule
+from velo_assets.ingestion.manifest import results_kind
 from velo_assets.monitoring.retraining import COOL_OFF_DAYS
 from velo_assets.monitoring.triggers import CALENDAR_DAYS
 from velo_assets.settings import LAYERS, TIMEZONE, DataRoot
@@ -32,9 +33,8 @@ def status_text(root: DataRoot, instance: dg.DagsterInstance) -> str:
         root: the data root.
         instance: its Dagster instance.
     """
-    from velo_assets.simulation.marker import data_kind
 
-    lines = [f"Data root   {root.path}  ({data_kind(root.raceform)} results)"]
+    lines = [f"Data root   {root.path}"]
     if not root.warehouse.exists():
         lines.append("Warehouse   none yet: `make run` builds it.")
     else:
@@ -60,7 +60,8 @@ def _warehouse_lines(root: DataRoot) -> list[str]:
             )
             live, refused, rows, rejected, landed_at = row
             lines.append(
-                f"Landed      {live} files, {rows:,} rows, {rejected:,} rejected, {refused} files refused; "
+                f"Landed      {live} files ({results_kind(connection)} results), {rows:,} rows, "
+                f"{rejected:,} rejected, {refused} files refused; "
                 f"last {landed_at:%Y-%m-%d %H:%M}"
             )
         if table_exists(connection, "core/results"):

@@ -20,7 +20,7 @@ import duckdb
 import polars as pl
 
 from velo_assets.ingestion import manifest
-from velo_assets.ingestion.inputs import files_in
+from velo_assets.ingestion.inputs import MARKER_NAME, files_in
 from velo_assets.ingestion.manifest import KnownVersion, ManifestEntry
 from velo_assets.ingestion.parsed import LayoutError, ParsedFile, Reject, rejects_frame, storable
 from velo_assets.ingestion.raceform import YEAR_SCHEMA, stage_raceform
@@ -28,6 +28,7 @@ from velo_assets.ingestion.rejects import FIELD, KEPT, ROW
 from velo_assets.ingestion.sql_text import literal
 from velo_assets.racing.macros import register
 from velo_assets.settings import FIRST_YEAR, DataRoot
+from velo_assets.simulation.marker import DataKind, MixedDataError, data_kind
 from velo_assets.warehouse.build import transaction
 from velo_assets.warehouse.query import row_of
 
@@ -161,6 +162,7 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
 
     Raises:
         FileNotFoundError: the data root does not exist.
+        MixedDataError: simulated results and real ones would come together; nothing has landed.
     """
     if not root.path.is_dir():
         raise FileNotFoundError(
@@ -168,6 +170,7 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
         )
     today = today or datetime.now(UTC).date()
     manifest.create_tables(connection)
+    simulated = _require_one_kind(root, connection) == "simulated"
     before = manifest.year_fingerprints(connection)
     _remove_orphans(root, connection)
     known = manifest.newest_versions(connection)
@@ -179,7 +182,7 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
             if kind == "sectionals" and views_behind:
                 _refresh_views(root, connection)
                 views_behind = False
-            files.append(_land_file(root, connection, staging, known, kind, path, today))
+            files.append(_land_file(root, connection, staging, known, kind, path, today, simulated))
             views_behind |= kind != "sectionals" and files[-1].outcome == "landed"
     _retire_covered(root, connection)
     _refresh_views(root, connection)
@@ -213,6 +216,24 @@ def forget(root: DataRoot, connection: duckdb.DuckDBPyConnection, file: str | Pa
     _refresh_views(root, connection)
     _remove_orphans(root, connection)
     return _summary((), before, manifest.year_fingerprints(connection))
+
+
+def _require_one_kind(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> DataKind:
+    """What the files of raceform/ are, if the results that landed before them are of the same kind."""
+    found = data_kind(root.raceform)
+    landed = [file for file in manifest.live_files(connection) if file.kind == "raceform"]
+    kinds = {file.simulated for file in landed} | ({found == "simulated"} if found != "empty" else set())
+    if len(kinds) == 2:
+        shown = ", ".join(file.file for file in landed[:3])
+        if any(file.simulated for file in landed):
+            remedy = "run `velo clean`, which removes the simulated files and all that was made of them"
+        else:
+            remedy = f"delete the simulated files and their list {MARKER_NAME}, and put the real ones back"
+        raise MixedDataError(
+            f"Simulated and real results never mix: {root.raceform} is {found}, and {len(landed)} file(s) of the other "
+            f"kind have landed before ({shown}). Either {remedy}; or give one kind a data root of its own."
+        )
+    return found
 
 
 def _summary(files: Sequence[LandedFile], before: dict[int, str], after: dict[int, str]) -> LandingSummary:
@@ -267,6 +288,7 @@ def _land_file(
     kind: str,
     path: Path,
     today: date,
+    simulated: bool,
 ) -> LandedFile:
     name = _relative(root, path)
     held = storable(name)
@@ -327,6 +349,7 @@ def _land_file(
         parquet=landed,
         status=status,
         error=error,
+        simulated=simulated and kind == "raceform",
     )
     with transaction(connection):
         manifest.record(connection, entry, years, pl.DataFrame() if rejects is None else rejects)

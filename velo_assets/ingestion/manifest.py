@@ -6,7 +6,7 @@ Here: the tables of the landing schema, and questions about them. Not here: read
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import polars as pl
 
 from velo_assets.ingestion.layouts import LANDED_COLUMNS
 from velo_assets.ingestion.sql_text import literal, quoted
+from velo_assets.simulation.marker import DataKind
+from velo_assets.warehouse.build import table_exists
 from velo_assets.warehouse.query import row_of
 
 LIVE = "live"
@@ -29,6 +31,7 @@ _TABLES = (
            file varchar, kind varchar, layout varchar, sha256 varchar, bytes bigint, modified_ns bigint, rows bigint,
            rejected_rows bigint, rejected_fields bigint, first_date date, last_date date, landed_at timestamp,
            sequence bigint, parquet varchar[], status varchar, error varchar)""",
+    "alter table landing.manifest add column if not exists simulated boolean",
     """create table if not exists landing.years (
            file varchar, sha256 varchar, kind varchar, sequence bigint, year integer, rows bigint, races bigint,
            content_hash varchar)""",
@@ -71,6 +74,7 @@ class ManifestEntry:
     parquet: list[str]
     status: str
     error: str | None
+    simulated: bool
 
 
 @dataclass(frozen=True)
@@ -126,25 +130,11 @@ def record(
     """
     connection.execute("delete from landing.manifest where file = ? and sha256 = ?", [entry.file, entry.sha256])
     _forget_details(connection, entry.file, entry.sha256)
+    columns = [field.name for field in fields(entry)]
     connection.execute(
-        "insert into landing.manifest values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, now()::timestamp, ?, ?, ?, ?)",
-        [
-            entry.file,
-            entry.kind,
-            entry.layout,
-            entry.sha256,
-            entry.bytes,
-            entry.modified_ns,
-            entry.rows,
-            entry.rejected_rows,
-            entry.rejected_fields,
-            entry.first_date,
-            entry.last_date,
-            entry.sequence,
-            entry.parquet,
-            entry.status,
-            entry.error,
-        ],
+        f"insert into landing.manifest ({', '.join(columns)}, landed_at) "
+        f"values ({', '.join('?' for _ in columns)}, now()::timestamp)",
+        [getattr(entry, name) for name in columns],
     )
     file, sha256, kind, sequence = entry.file, entry.sha256, entry.kind, entry.sequence
     if years.height:
@@ -173,6 +163,38 @@ def forget_version(connection: duckdb.DuckDBPyConnection, file: str, sha256: str
 def _forget_details(connection: duckdb.DuckDBPyConnection, file: str, sha256: str) -> None:
     connection.execute("delete from landing.years where file = ? and sha256 = ?", [file, sha256])
     connection.execute("delete from landing.rejects where file = ? and sha256 = ?", [file, sha256])
+
+
+@dataclass(frozen=True)
+class LiveFile:
+    """An input file that rows are landed from."""
+
+    file: str
+    kind: str
+    simulated: bool
+
+
+def live_files(connection: duckdb.DuckDBPyConnection) -> list[LiveFile]:
+    """Every file with a live version, by name; empty when nothing has ever landed.
+
+    Args:
+        connection: warehouse, read-only will do.
+    """
+    if not table_exists(connection, "landing/manifest"):
+        return []
+    # A manifest from before it kept who wrote a file tells by the name, and may not have the column yet.
+    rows = connection.execute(
+        """select file, any_value(kind), bool_or(coalesce(simulated, file ~ 'raceform/simulated_[0-9]{4}[.]csv'))
+           from (select null::boolean as simulated where false union all by name from landing.manifest)
+           where status = 'live' group by file order by file"""
+    ).fetchall()
+    return [LiveFile(*row) for row in rows]
+
+
+def results_kind(connection: duckdb.DuckDBPyConnection) -> DataKind:
+    """What the landed results are, whatever lies in raceform/ by now; simulated as soon as a part of them is."""
+    kinds = {file.simulated for file in live_files(connection) if file.kind == "raceform"}
+    return "simulated" if True in kinds else "real" if kinds else "empty"
 
 
 def live_parts(connection: duckdb.DuckDBPyConnection, kind: str) -> list[str]:

@@ -331,7 +331,6 @@ def _write_page(
     exchange: Sequence[tuple[str, int, int]] = (),
 ) -> Path:
     from velo_assets.reports.pages import banners, render_page, write_page
-    from velo_assets.simulation.marker import data_kind
 
     landed = [
         (f"landing.{kind}", _with_rejects(connection, rejects, landed_profile(connection, root.path, kind, names)))
@@ -347,7 +346,7 @@ def _write_page(
     ).fetchall()
     page = render_page(
         _TEMPLATE,
-        banners=banners(simulated=data_kind(root.raceform) == "simulated", closing_price=False),
+        banners=banners(simulated=manifest.results_kind(connection) == "simulated", closing_price=False),
         facts=f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         about=about,
         files=files.to_dicts(),

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from velo_assets.ingestion.manifest import results_kind
 from velo_assets.monitoring.drift import drift_table, write_evidently
 from velo_assets.monitoring.triggers import beyond_usual, same_season
 from velo_assets.reports.asset_pictures import bars_png
 from velo_assets.reports.pages import banners, render_page, write_page
 from velo_assets.settings import DataRoot
-from velo_assets.simulation.marker import data_kind
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import read_matrix
 from velo_assets.warehouse.query import frame_of
@@ -131,6 +131,7 @@ def write_drift_report(
             left join models.fundamental on fundamental.runner_key = entries.runner_key
             """,
         )
+        simulated = results_kind(connection) == "simulated"
     # Cards have no result yet: they are not what has been raced.
     raced = read_matrix(root.exports, last_year=9999, columns=()).join(outcome, on="runner_key", how="semi")
     periods = choose_periods(raced["race_date"], training)
@@ -160,7 +161,7 @@ def write_drift_report(
     page = root.reports / "drift_report.html"
     html = render_page(
         "drift.html.j2",
-        banners=banners(simulated=data_kind(root.raceform) == "simulated", closing_price=price_kind == "sp"),
+        banners=banners(simulated=simulated, closing_price=price_kind == "sp"),
         facts=f"{start} to {end} against {periods.reference_start} to {periods.reference_end}",
         footer="Made by VELO. Thresholds resample whole racing days of the reference; one column in a thousand crosses "
         "its threshold when nothing has changed. The usual is the largest movement between two training years of the "

@@ -16,6 +16,7 @@ import polars as pl
 
 from velo_assets.betting.backtest import choose_shipped, read_predictions
 from velo_assets.betting.predictions import OFFSET_COLUMNS, SCORED_COLUMNS
+from velo_assets.ingestion.manifest import results_kind
 from velo_assets.modelling.blend import fit_blend, profile_likelihood
 from velo_assets.modelling.calibration import calibration_summary, compare_calibrations
 from velo_assets.modelling.disruption import fit_disruption
@@ -36,7 +37,6 @@ from velo_assets.reports.accuracy import comparable, fold_metrics, recipe_table
 from velo_assets.reports.pages import banners, number, percent, render_page, tone
 from velo_assets.serving.training import feature_families
 from velo_assets.settings import PRICE_BUCKETS, PRICE_REGIMES, DataRoot, DecisionPrice
-from velo_assets.simulation.marker import data_kind
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import feature_columns, training_frame
 from velo_assets.warehouse.query import frame_of, row_of
@@ -95,13 +95,14 @@ def read_and_build(root: DataRoot, warehouse: Warehouse, price: DecisionPrice) -
         )
         longshot = frame_of(connection, "select runner_key, correction from models.expert_longshot")
         (last,) = row_of(connection, "select max(year(race_date)) from models.blend")
+        simulated = results_kind(connection) == "simulated"
     frame = training_frame(root.exports, warehouse, last, price.kind, first_year=_first_year(predictions))
     return build_models_page(
         predictions.join(longshot, on="runner_key", how="left", maintain_order="left"),
         frame,
         weights,
         families=feature_families(),
-        simulated=data_kind(root.raceform) == "simulated",
+        simulated=simulated,
         closing_price=price.is_closing,
     )
 

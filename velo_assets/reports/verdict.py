@@ -15,6 +15,7 @@ from velo_assets.betting.backtest import CONCORDANCE_ROWS, choose_shipped, judge
 from velo_assets.betting.compare import drop_old_runs, write_run
 from velo_assets.betting.metrics import counted
 from velo_assets.betting.settle import SETTLED
+from velo_assets.ingestion.manifest import results_kind
 from velo_assets.modelling.promotion import Candidate, GateDecision
 from velo_assets.reports.accuracy import fold_metrics
 from velo_assets.reports.pages import write_page
@@ -27,7 +28,6 @@ from velo_assets.reports.tear_sheet import (
     shown_strategy,
 )
 from velo_assets.settings import DataRoot, DecisionPrice
-from velo_assets.simulation.marker import data_kind
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import matrix_features
 from velo_assets.warehouse.null_rates import family_null_rates
@@ -70,6 +70,7 @@ class Backtest:
         weights: alpha and beta per fold.
         races: race_date of every race.
         facts: files, runners, training_rows.
+        simulated: whether the results come from the simulator.
         matrix: features of the latest predicted runners.
         null_rates: of each feature family.
     """
@@ -82,6 +83,7 @@ class Backtest:
     weights: pl.DataFrame
     races: pl.DataFrame
     facts: dict[str, int]
+    simulated: bool
     matrix: pl.DataFrame
     null_rates: dict[str, float]
 
@@ -122,6 +124,7 @@ def read_backtest(warehouse: Warehouse, decision_price: DecisionPrice) -> Backte
             ),
             frame_of(connection, "select race_date from core.races"),
             _facts(connection),
+            results_kind(connection) == "simulated",
             _matrix_sample(connection, predictions),
             _null_rates(connection),
         )
@@ -178,11 +181,10 @@ def write_verdict(
         code: hash of the code behind the predictions.
         run_id: identifies the run, such as the Dagster run id.
     """
-    simulated = data_kind(root.raceform) == "simulated"
     backtest = read_backtest(warehouse, decision_price)
     decision, folds, pooled = judge_backtest(backtest, decision_price, code)
     scoreboard = build_scoreboard(
-        simulated=simulated,
+        simulated=backtest.simulated,
         files=backtest.facts["files"],
         races=backtest.races,
         runners=backtest.facts["runners"],
@@ -206,7 +208,7 @@ def write_verdict(
         folds,
         pooled,
         settings=settings,
-        simulated=simulated,
+        simulated=backtest.simulated,
         strategy_id=backtest.detail,
         shipped=backtest.shipped,
         acceptance=scoreboard["acceptance"],

@@ -13,9 +13,10 @@ import duckdb
 import pytest
 
 from velo_assets.ingestion.landing import LandingSummary, forget, land
-from velo_assets.ingestion.manifest import live_parts, race_years, year_fingerprints
+from velo_assets.ingestion.manifest import live_parts, race_years, results_kind, year_fingerprints
 from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
+from velo_assets.simulation.marker import Marker, MixedDataError, sha256, write_marker
 from velo_assets_tests.ingestion.raceform_rows import beaten, csv_text, row
 
 TODAY = date(2026, 1, 1)
@@ -108,7 +109,7 @@ def test_bad_files_are_recorded_and_good_ones_go_through(root: DataRoot, warehou
     (root.raceform / "d notes.xls").write_bytes(b"x")
     (root.raceform / ".hidden.csv").write_bytes(b"x")
     (root.raceform / "e.csv.part").write_bytes(b"x")
-    (root.raceform / "SIMULATED.json").write_bytes(b"{}")
+    write_marker(root.raceform, Marker(seed=1, edge=0.0, files={}))
     (root.raceform / "README").write_bytes(b"x")
     summary = landing(root, warehouse)
     assert outcomes(summary) == {
@@ -366,3 +367,50 @@ def test_a_file_whose_name_is_not_utf8_is_refused_and_the_others_land(
     summary = landing(root, warehouse)
     assert outcomes(summary) == {"a.csv": "landed", "r?ce.csv": "refused"}
     assert "rename it" in str(summary.refused[0].error)
+
+
+def simulated(root: DataRoot, name: str) -> Path:
+    path = write(root, name, [row(date="2016-04-26")])
+    write_marker(root.raceform, Marker(seed=1, edge=0.0, files={name: sha256(path)}))
+    return path
+
+
+def test_simulated_results_do_not_land_beside_real_ones_whose_files_have_gone(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    path = write(root, "a.csv", [row()])
+    landing(root, warehouse)
+    path.unlink()
+    simulated(root, "simulated_2016.csv")
+    with pytest.raises(MixedDataError, match=r"raceform/a\.csv.*delete the simulated files"):
+        landing(root, warehouse)
+    assert len(rows_landed(warehouse)) == 1
+    assert results_kind(warehouse) == "real"
+
+
+def test_real_results_do_not_land_beside_simulated_ones_that_were_deleted(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    path = simulated(root, "simulated_2016.csv")
+    landing(root, warehouse)
+    path.unlink()
+    (root.raceform / "SIMULATED.json").unlink()
+    landing(root, warehouse)
+    assert results_kind(warehouse) == "simulated"
+    write(root, "a.csv", [row()])
+    with pytest.raises(MixedDataError, match="velo clean"):
+        landing(root, warehouse)
+    forget(root, warehouse, path)
+    assert outcomes(landing(root, warehouse)) == {"a.csv": "landed"}
+    assert results_kind(warehouse) == "real"
+
+
+def test_a_manifest_that_did_not_keep_who_wrote_a_file_tells_by_the_name(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    assert results_kind(warehouse) == "empty"
+    simulated(root, "simulated_2016.csv")
+    landing(root, warehouse)
+    warehouse.execute("alter table landing.manifest drop column simulated")
+    assert results_kind(warehouse) == "simulated"
+    assert outcomes(landing(root, warehouse)) == {"simulated_2016.csv": "unchanged"}
