@@ -22,10 +22,10 @@ import polars as pl
 from velo_assets.ingestion import manifest
 from velo_assets.ingestion.inputs import MARKER_NAME, files_in
 from velo_assets.ingestion.manifest import KnownVersion, ManifestEntry
-from velo_assets.ingestion.parsed import LayoutError, ParsedFile, Reject, rejects_frame, storable
+from velo_assets.ingestion.parsed import FileInUseError, LayoutError, ParsedFile, Reject, rejects_frame, storable
 from velo_assets.ingestion.raceform import YEAR_SCHEMA, stage_raceform
 from velo_assets.ingestion.rejects import FIELD, KEPT, ROW
-from velo_assets.ingestion.sql_text import literal
+from velo_assets.ingestion.sql_text import file_literal
 from velo_assets.racing.macros import register
 from velo_assets.settings import FIRST_YEAR, DataRoot
 from velo_assets.simulation.marker import DataKind, MixedDataError, data_kind
@@ -163,6 +163,7 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
     Raises:
         FileNotFoundError: the data root does not exist.
         MixedDataError: simulated results and real ones would come together; nothing has landed.
+        OSError: disk or memory ran out; the files before have landed, and the same call goes on with the others.
     """
     if not root.path.is_dir():
         raise FileNotFoundError(
@@ -327,10 +328,14 @@ def _land_file(
             last_date = today + timedelta(days=CARD_DAYS_AHEAD)
             layout, parts, years, rejects = _other(connection, OTHER_KINDS[kind], path, work, name, sequence, last_date)
         status, error = manifest.LIVE, None
-    except (LayoutError, duckdb.Error, pl.exceptions.PolarsError) as refusal:
-        reason = str(refusal) if isinstance(refusal, LayoutError) else f"{path.name}: can't be read ({refusal})."
-        layout, parts, status, error = "", [], manifest.REFUSED, reason
+    except FileInUseError as busy:
+        return LandedFile(name, kind, "refused", error=str(busy))  # Not remembered either.
+    except LayoutError as refusal:
+        layout, parts, status, error = "", [], manifest.REFUSED, str(refusal)
         years, rejects = pl.DataFrame(schema=YEAR_SCHEMA), None
+    except (OSError, duckdb.OperationalError, pl.exceptions.PolarsError) as exhausted:
+        # Disk or memory ran out. That is no fault of the file, and the next one would fare no better.
+        raise OSError(f"{name} can't be landed now: {exhausted}") from exhausted
     landed = _move_parts(root, kind, parts, sha256, sequence)
     row_rejects = 0 if rejects is None else rejects.filter(pl.col("severity") == ROW).height
     entry = ManifestEntry(
@@ -367,15 +372,20 @@ def _raceform(
 ) -> _Landed:
     if not path.name.lower().endswith(RACEFORM_ENDINGS):
         raise LayoutError(path, f"not a raceform file by its name; use one of {', '.join(RACEFORM_ENDINGS)}.")
-    staged = stage_raceform(
-        path,
-        work,
-        staging,
-        source_file=name,
-        sequence=sequence,
-        first_date=date(FIRST_YEAR, 1, 1),
-        last_date=last_date,
-    )
+    try:
+        staged = stage_raceform(
+            path,
+            work,
+            staging,
+            source_file=name,
+            sequence=sequence,
+            first_date=date(FIRST_YEAR, 1, 1),
+            last_date=last_date,
+        )
+    except duckdb.OperationalError:
+        raise
+    except duckdb.Error as error:
+        raise LayoutError(path, f"can't be read ({error}).") from error
     parts: list[tuple[int | None, Path]] = [(year, part) for year, files in staged.parts.items() for part in files]
     return staged.layout, parts, staged.years, staged.rejects
 
@@ -391,7 +401,10 @@ def _other(
 ) -> _Landed:
     if not path.name.lower().endswith(kind.endings):
         raise LayoutError(path, f"not a {kind.name} file by its name; use one of {', '.join(kind.endings)}.")
-    parsed = kind.read(path)
+    try:
+        parsed = kind.read(path)
+    except pl.exceptions.PolarsError as error:
+        raise LayoutError(path, f"can't be read ({error}).") from error
     rows, misdated = _of_our_years(parsed.rows, last_date)
     part = work / "rows.parquet"
     rows.with_columns(pl.lit(name).alias("source_file"), pl.lit(sequence, pl.Int64()).alias("sequence")).write_parquet(
@@ -501,7 +514,7 @@ def _retire_covered(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> No
         if sequence == last or not parquet:
             continue
         older, newer = (
-            ", ".join(literal(root.path / part) for part in parts) for parts in (parquet, newest[file] or parquet)
+            ", ".join(file_literal(root.path / part) for part in parts) for parts in (parquet, newest[file] or parquet)
         )
         (uncovered,) = row_of(
             connection,

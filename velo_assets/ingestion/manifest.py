@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from velo_assets.ingestion.layouts import LANDED_COLUMNS
-from velo_assets.ingestion.sql_text import literal, quoted
+from velo_assets.ingestion.sql_text import file_literal, quoted
 from velo_assets.simulation.marker import DataKind
 from velo_assets.warehouse.build import table_exists
 from velo_assets.warehouse.query import row_of
@@ -221,7 +221,7 @@ def refresh_views(connection: duckdb.DuckDBPyConnection, root: Path, empty: dict
         if kind == "raceform":
             query = _raceform_query(root, parts)
         elif parts:
-            files = ", ".join(literal(root / part) for part in parts)
+            files = ", ".join(file_literal(root / part) for part in parts)
             query = f"select * from read_parquet([{files}], union_by_name=true, hive_partitioning=false)"
         else:
             query = _empty_query(connection, empty[kind])
@@ -233,7 +233,7 @@ def _raceform_query(root: Path, parts: list[str]) -> str:
         columns = ", ".join(f"null::{kind} as {quoted(name)}" for name, kind in RACEFORM_TYPES.items())
         return f"select {columns} where false"
     # Hive partitioning lets a filter on race_year skip files without opening them.
-    files = ", ".join(literal(root / part) for part in parts)
+    files = ", ".join(file_literal(root / part) for part in parts)
     columns = ", ".join(quoted(name) for name in RACEFORM_TYPES)
     return f"select {columns} from read_parquet([{files}], hive_partitioning=true, hive_types={{'race_year': integer}})"
 

@@ -43,6 +43,10 @@ class LayoutError(ValueError):
         self.message = message
 
 
+class FileInUseError(LayoutError):
+    """A file that another program is writing; it may be read a moment later without having changed."""
+
+
 @dataclass(frozen=True)
 class ParsedFile:
     """One input file, read.

@@ -17,7 +17,7 @@ import polars as pl
 
 from velo_assets.ingestion import betfair_sp, manifest, racecards, sectionals, streams
 from velo_assets.ingestion.rejects import REASONS as RACEFORM_REASONS
-from velo_assets.ingestion.sql_text import literal, quoted
+from velo_assets.ingestion.sql_text import file_literal, literal, quoted
 from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import table_exists
@@ -169,7 +169,7 @@ def landed_profile(connection: duckdb.DuckDBPyConnection, root: Path, kind: str,
         high (numeric where nearly all values are numbers), odd_values (not numbers among numbers, else the rarest),
         rejected_fields (0 until counted).
     """
-    files = ", ".join(literal(root / part) for part in parts)
+    files = ", ".join(file_literal(root / part) for part in parts)
     relation = f"read_parquet([{files}], union_by_name=true, hive_partitioning=false)"
     described = [(str(row[0]), str(row[1])) for row in connection.execute(f"describe from {relation}").fetchall()]
     year = "year(race_date)" if "race_date" in dict(described) else "null::bigint"

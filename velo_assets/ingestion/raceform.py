@@ -23,9 +23,16 @@ import duckdb
 import polars as pl
 
 from velo_assets.ingestion.layouts import LANDED_COLUMNS, RACEFORM_COLUMNS, Layout, detect_layout, is_header
-from velo_assets.ingestion.parsed import RAW_TEXT_LIMIT, REJECT_SCHEMA, LayoutError, Reject, rejects_frame
+from velo_assets.ingestion.parsed import (
+    RAW_TEXT_LIMIT,
+    REJECT_SCHEMA,
+    FileInUseError,
+    LayoutError,
+    Reject,
+    rejects_frame,
+)
 from velo_assets.ingestion.rejects import FIELD, ROW, UNREADABLE
-from velo_assets.ingestion.sql_text import literal, quoted
+from velo_assets.ingestion.sql_text import file_literal, literal, quoted
 from velo_assets.warehouse.query import row_of
 
 MAX_LINE_BYTES = 1 << 20
@@ -38,6 +45,7 @@ _CHUNK_BYTES = 1 << 23
 _NUL = b"\0"
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _SQLITE_BATCH_ROWS = 50_000
+_SQLITE_IN_USE = ("SQLITE_BUSY", "SQLITE_BUSY_RECOVERY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED")
 
 YEAR_SCHEMA: dict[str, pl.DataType] = {
     "year": pl.Int32(),
@@ -73,7 +81,7 @@ class _Source:
     Attributes:
         layout: layout name.
         sql: select of `LANDED_COLUMNS`, plus `line_number` where the source knows it.
-        header_lines: lines above the first row, for sources whose line numbers are counted from row order.
+        header_lines: lines above the first row of a text file read the fast way; 0 for every other source.
         knows_lines: whether `sql` has a `line_number`.
         rejects: rows already rejected while reading.
         notes: fields already noted while reading.
@@ -110,12 +118,14 @@ def stage_raceform(
 
     Raises:
         LayoutError: the file as a whole can't be used; nothing of it lands.
+        FileInUseError: another program is writing it.
+        duckdb.OperationalError, OSError: disk or memory ran out, which says nothing about the file.
     """
     plain = _plain_file(path, scratch)
     parts_dir = scratch / "parts"
     source = _open_source(plain, path, staging, scratch)
     window = (first_date, last_date)
-    damaged = not source.knows_lines and source.header_lines and _has_nul(plain)
+    damaged = source.header_lines > 0 and _has_nul(plain)
     if damaged or not _write_parts(staging, source, parts_dir, source_file, sequence, window):
         source = _careful_source(plain, path, scratch)
         _write_parts(staging, source, parts_dir, source_file, sequence, window)
@@ -143,7 +153,7 @@ def _plain_file(path: Path, scratch: Path) -> Path:
     try:
         with gzip.open(path, "rb") as packed, plain.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked, _CHUNK_BYTES)
-    except (EOFError, OSError, zlib.error) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise LayoutError(
             path, f"the gzip file is damaged or cut short ({error}); copy it again, nothing of it has landed."
         ) from error
@@ -168,8 +178,8 @@ def _open_source(plain: Path, path: Path, staging: duckdb.DuckDBPyConnection, sc
     layout = detect_layout(path, header)
     columns = "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in header) + "}"
     relation = (
-        f"read_csv({literal(plain)}, auto_detect=false, header=true, skip={header_lines - 1}, delim=',', quote='\"', "
-        f"escape='\"', columns={columns}, max_line_size={MAX_LINE_BYTES})"
+        f"read_csv({file_literal(plain)}, auto_detect=false, header=true, skip={header_lines - 1}, delim=',', "
+        f"quote='\"', escape='\"', columns={columns}, max_line_size={MAX_LINE_BYTES})"
     )
     return _Source(layout.name, _canonical_select(layout, header, relation), header_lines)
 
@@ -241,7 +251,7 @@ def _careful_source(plain: Path, path: Path, scratch: Path) -> _Source:
                 writer.writerow([number, *(row.get(name, "") for name in LANDED_COLUMNS)])
     columns = "{'line_number': 'BIGINT', " + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in LANDED_COLUMNS) + "}"
     sql = (
-        f"select * from read_csv({literal(clean)}, auto_detect=false, header=false, delim=',', quote='\"', "
+        f"select * from read_csv({file_literal(clean)}, auto_detect=false, header=false, delim=',', quote='\"', "
         f"escape='\"', columns={columns}, max_line_size={2 * MAX_LINE_BYTES})"
     )
     return _Source("+".join(layouts), sql, knows_lines=True, rejects=tuple(rejects), notes=tuple(notes))
@@ -328,9 +338,11 @@ def _values(text: str) -> list[str] | None:
 
 
 def _parquet_source(plain: Path, path: Path, staging: duckdb.DuckDBPyConnection) -> _Source:
-    relation = f"read_parquet({literal(plain)})"
+    relation = f"read_parquet({file_literal(plain)})"
     try:
         names = [row[0] for row in staging.execute(f"describe select * from {relation}").fetchall()]
+    except duckdb.OperationalError:
+        raise
     except duckdb.Error as error:
         raise LayoutError(path, f"the Parquet file is damaged or cut short ({str(error).splitlines()[0]}).") from error
     layout = detect_layout(path, names)
@@ -363,12 +375,16 @@ def _sqlite_source(plain: Path, path: Path, scratch: Path) -> _Source:
             pl.DataFrame(rows, schema=schema, orient="row").write_parquet(folder / f"{batch:05d}.parquet")
             batch += 1
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname in _SQLITE_IN_USE:
+            raise FileInUseError(
+                path, "another program is writing this SQLite database; it lands when that is done."
+            ) from error
         raise LayoutError(path, f"the SQLite database is damaged or cut short ({error}).") from error
     finally:
         database.close()
     if not batch:
         raise LayoutError(path, "the table `data` is empty.")
-    relation = f"read_parquet({literal(folder / '*.parquet')})"
+    relation = _read(*sorted(folder.glob("*.parquet")))
     return _Source(
         f"{layout.name}/sqlite", _canonical_select(layout, header, relation, "line_number"), knows_lines=True
     )
@@ -385,7 +401,13 @@ def _write_parts(
     sequence: int,
     window: tuple[date, date],
 ) -> bool:
-    """Write the parts, rejected rows under year 0. False when the file needs the careful way."""
+    """Write the parts, rejected rows under year 0. False when a text file needs the careful way.
+
+    Raises:
+        duckdb.Error: the source can't be read, and is no text that could be read line by line.
+        duckdb.OperationalError: disk or memory ran out, whatever the source.
+    """
+    is_text = source.header_lines > 0
     shutil.rmtree(parts_dir, ignore_errors=True)
     first_date, last_date = (literal(day.isoformat()) for day in window)
     raw = ", ".join(quoted(name) for name in LANDED_COLUMNS)
@@ -427,17 +449,21 @@ def _write_parts(
     """
     try:
         staging.execute(statement)
+    except duckdb.OperationalError:
+        raise
     except duckdb.Error:
-        if source.knows_lines:
+        if not is_text:
             raise
         return False
-    if source.knows_lines or not (parts_dir / "race_year=0").exists():
+    if not is_text or not (parts_dir / "race_year=0").exists():
         return True
     headers = staging.execute(
         f"""select list_value({raw}) from {_read(parts_dir / "race_year=0")} where reason = 'repeated_header'"""
     ).fetchall()
-    canonical = set(LANDED_COLUMNS)
-    return not any(value and value not in canonical for (values,) in headers for value in values)
+    # A header that names the columns in another order starts rows that have to be read in that order.
+    return all(
+        value in (None, "", name) for (values,) in headers for name, value in zip(LANDED_COLUMNS, values, strict=True)
+    )
 
 
 def _parts(parts_dir: Path) -> list[Path]:
@@ -445,9 +471,9 @@ def _parts(parts_dir: Path) -> list[Path]:
 
 
 def _read(*paths: Path, row_numbers: bool = False) -> str:
-    files = [path / "*.parquet" if path.is_dir() else path for path in paths]
+    files = [file for path in paths for file in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
     extra = ", filename=true, file_row_number=true" if row_numbers else ""
-    return f"read_parquet([{', '.join(literal(file) for file in files)}], hive_partitioning=false{extra})"
+    return f"read_parquet([{', '.join(map(file_literal, files))}], hive_partitioning=false{extra})"
 
 
 def _line_table(staging: duckdb.DuckDBPyConnection, source: _Source, hashes_sql: str) -> None:
@@ -536,7 +562,7 @@ def _drop_duplicates(staging: duckdb.DuckDBPyConnection, source: _Source, parts_
         rewritten = part.with_suffix(".rewritten")
         staging.execute(
             f"""copy (
-                select * exclude (file_row_number) from read_parquet({literal(part)}, file_row_number=true,
+                select * exclude (file_row_number) from read_parquet({file_literal(part)}, file_row_number=true,
                                                                      hive_partitioning=false)
                 where file_row_number not in (select file_row_number from dropped where filename = {literal(name)})
             ) to {literal(rewritten)} (format parquet)"""

@@ -135,6 +135,8 @@ def read_stream(path: Path) -> ParsedFile:
                 if replay.changes == 0 and len(replay.rejects) > MAX_LEADING_REJECTS:
                     break
     except (EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # The system's trouble; that of damaged bz2 data has no number.
         raise LayoutError(
             path, f"the bz2 file is damaged or cut short ({error}); copy it again, nothing of it has landed."
         ) from error

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import resource
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from velo_assets.ingestion.manifest import live_parts, race_years, results_kind,
 from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.marker import Marker, MixedDataError, sha256, write_marker
-from velo_assets_tests.ingestion.raceform_rows import beaten, csv_text, row
+from velo_assets_tests.ingestion.raceform_rows import ROW, beaten, csv_text, row
 
 TODAY = date(2026, 1, 1)
 
@@ -414,3 +417,67 @@ def test_a_manifest_that_did_not_keep_who_wrote_a_file_tells_by_the_name(
     warehouse.execute("alter table landing.manifest drop column simulated")
     assert results_kind(warehouse) == "simulated"
     assert outcomes(landing(root, warehouse)) == {"simulated_2016.csv": "unchanged"}
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """The system writes no file further than this, as a full disk would not."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def many(count: int) -> list[dict[str, str]]:
+    return [row(horse=f"Horse {number:05}") for number in range(count)]
+
+
+def test_a_full_disk_stops_the_landing_and_is_not_held_against_the_file(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    write(root, "a.csv", [row(date="2016-04-26")])
+    (root.raceform / "b.csv.gz").write_bytes(gzip.compress(csv_text(many(10_000)).encode()))
+    with no_file_over(2_000_000), pytest.raises(OSError, match=r"raceform/b\.csv\.gz.*File too large"):
+        landing(root, warehouse)
+    assert outcomes(landing(root, warehouse)) == {"a.csv": "unchanged", "b.csv.gz": "landed"}
+
+
+def test_memory_that_runs_out_is_not_held_against_the_file(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, "a.csv", many(10_000))
+    with monkeypatch.context() as little:
+        little.setattr("velo_assets.ingestion.landing.STAGING_MEMORY", "1MB")
+        with pytest.raises(OSError, match=r"raceform/a\.csv can't be landed now: Out of Memory"):
+            landing(root, warehouse)
+    assert outcomes(landing(root, warehouse)) == {"a.csv": "landed"}
+
+
+def test_a_database_in_use_lands_when_it_is_free(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    with closing(sqlite3.connect(root.raceform / "raceform.db")) as database:
+        database.execute(f"create table data ({', '.join(chr(34) + name + chr(34) for name in ROW)})")
+        database.execute(f"insert into data values ({', '.join('?' * len(ROW))})", list(ROW.values()))
+        database.commit()
+        database.execute("begin exclusive")
+        busy = landing(root, warehouse)
+        assert "another program" in str(busy.refused[0].error)
+        database.rollback()
+    assert outcomes(landing(root, warehouse)) == {"raceform.db": "landed"}
+
+
+def test_brackets_and_stars_in_a_name_are_no_pattern(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    for name, horse in (("results1.csv", "Alpha"), ("results[1].csv", "Beta"), ("results?.csv", "Gamma")):
+        write(root, name, [row(horse=horse)])
+    assert set(outcomes(landing(root, warehouse)).values()) == {"landed"}
+    assert {horse for horse, _ in rows_landed(warehouse)} == {"Alpha", "Beta", "Gamma"}
+
+
+def test_a_data_root_may_have_brackets_in_its_name(tmp_path: Path, warehouse: duckdb.DuckDBPyConnection) -> None:
+    root = DataRoot(tmp_path / "data [1]")
+    root.raceform.mkdir(parents=True)
+    for price in ("3/1", "4/1"):
+        write(root, "a.csv", [row(sp=price), row(sp=price), beaten()])
+        assert outcomes(landing(root, warehouse)) == {"a.csv": "landed"}
+    assert rows_landed(warehouse) == [("Azamaara (IRE)", "5/1"), ("Gala Casino Star (IRE)", "4/1")]

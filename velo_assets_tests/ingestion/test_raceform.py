@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,7 @@ import polars as pl
 import pytest
 
 from velo_assets.ingestion.layouts import LAYOUTS, RACEFORM_COLUMNS
-from velo_assets.ingestion.parsed import LayoutError
+from velo_assets.ingestion.parsed import FileInUseError, LayoutError
 from velo_assets.ingestion.raceform import StagedRaceform, stage_raceform
 from velo_assets.racing.macros import register
 from velo_assets_tests.ingestion.raceform_rows import HEADER, ROW, beaten, csv_text, line, row
@@ -368,6 +369,36 @@ def test_sqlite_with_its_header_stored_as_a_row(stager: Stager, tmp_path: Path, 
     assert staged.layout == "raceform_37/sqlite"
     assert horses(staged) == BOTH
     assert reasons(staged) == [(4, "broken_date")]
+
+
+def test_an_sqlite_database_that_is_being_written_is_not_called_damaged(stager: Stager, tmp_path: Path) -> None:
+    path = tmp_path / "raceform.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("create table data (a)")
+        database.commit()
+        database.execute("begin exclusive")
+        with pytest.raises(FileInUseError, match="another program is writing"):
+            stager.stage(path)
+
+
+def test_a_damaged_parquet_page_is_told_in_the_words_of_the_reader(stager: Stager, tmp_path: Path) -> None:
+    path = tmp_path / "raceform.parquet"
+    pl.DataFrame([row(), beaten()]).write_parquet(path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[4:900] = bytes(896)
+    path.write_bytes(content)
+    with pytest.raises(duckdb.Error):
+        stager.stage(path)
+
+
+def test_a_second_header_in_another_order_starts_rows_in_that_order(stager: Stager) -> None:
+    swapped = [{"jockey": "trainer", "trainer": "jockey"}.get(name, name) for name in RACEFORM_COLUMNS]
+    later = [row(date="2015-04-27"), beaten(date="2015-04-27")]
+    staged = stager(csv_text([row(), beaten()]).encode() + csv_text(later, swapped).encode())
+    frame = landed(staged)
+    assert set(frame.select("jockey", "trainer").rows()) == {(ROW["jockey"], ROW["trainer"])}
+    assert frame.height == 4
+    assert reasons(staged) == [(4, "repeated_header")]
 
 
 def test_sqlite_without_the_table(stager: Stager, tmp_path: Path) -> None:
