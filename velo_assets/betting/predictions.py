@@ -90,9 +90,9 @@ def wide_predictions(
 
     Returns:
         One row per predicted runner, in order of time within a race day: keys, `fold`, `decision_price`, `price_kind`,
-        `closing_price` (SP), `market_probability` (at the decision price), `probability_<recipe>`, `probability_benter`
-        (alpha = beta = 1), race columns; names; the result columns of `settling_results` (null for a
-        runner without a result) and `race_known`; modules as `with_modules` gives them.
+        `closing_price` (SP), `market_probability` (at the decision price), `probability_<recipe>`, of which `market` is
+        that same probability and `benter` the blend with alpha = beta = 1, race columns; names; the result columns of
+        `settling_results` (null for a runner without a result) and `race_known`; modules as `with_modules` gives them.
 
     Raises:
         MissingFeatureError: a column is missing.
@@ -130,6 +130,7 @@ def wide_predictions(
             pl.col("decimal_odds").alias("decision_price"),
             pl.lit(decision_price_kind).alias("price_kind"),
             pl.col("probability").alias("market_probability"),
+            pl.col("probability").alias("probability_market"),
         ),
     )
     closing = market.filter(pl.col("price_kind") == "sp").select(

@@ -55,7 +55,7 @@ def test_one_row_per_runner_with_results_and_names() -> None:
     assert frame.get_column("win_share").to_list() == [1.0, 0.0, None]  # 13 did not run
     assert frame.get_column("settles").to_list() == [True, True, None]
     assert frame.get_column("race_known").to_list() == [True] * 3
-    assert recipes(frame) == ["blend"]
+    assert recipes(frame) == ["blend", "market"]
 
 
 def test_the_decision_price_may_be_another_kind_than_the_closing_price() -> None:
@@ -63,6 +63,7 @@ def test_the_decision_price_may_be_another_kind_than_the_closing_price() -> None
     assert frame.get_column("decision_price").to_list() == [2.5, 4.0, 3.0]
     assert frame.get_column("closing_price").to_list() == [2.0, 4.0, 4.0]
     assert frame.get_column("market_probability").to_list() == [0.4, 0.25, 0.35]
+    assert frame.get_column("probability_market").to_list() == [0.4, 0.25, 0.35]
 
 
 def test_the_benter_baseline_is_the_normalised_product() -> None:

@@ -1,9 +1,14 @@
--- grain: one row per runner and recipe, settled or not, of every year scored out of sample
--- point in time: each probability comes from models trained before the cutoff of its fold; the market is the decision price itself
+-- grain: one row per runner and recipe, settled or not, of every race with a result in a year scored out of sample
+-- point in time: each probability comes from models trained before the cutoff of its fold
 -- look-back: none, rows are gathered from the models of the same year
 -- description: Out-of-sample win probabilities of every recipe, kept long with their fold and cutoff.
 with blend as (
     select * from models.blend where race_date between $start and $end
+),
+
+-- A card is predicted too, but nothing has judged the prediction yet: it is serving's, not the backtest's.
+run_races as (
+    select race_key from core.races where stage = 'result' and race_date between $start and $end
 ),
 
 gate as (
@@ -14,17 +19,7 @@ fundamental as (
     select * from models.fundamental where race_date between $start and $end
 ),
 
-market as (
-    select runner_key, probability
-    from market.probabilities
-    where race_date between $start and $end and price_kind = 'sp'
-),
-
 recipes as (
-    select blend.race_date, blend.race_key, blend.runner_key, blend.fold, blend.cutoff,
-        'market' as recipe, market.probability, '' as model_hash
-    from blend inner join market on market.runner_key = blend.runner_key
-    union all
     select race_date, race_key, runner_key, fold, cutoff,
         'market_beta' as recipe, market_beta_probability as probability, model_hash
     from blend
@@ -49,8 +44,8 @@ select
     recipes.runner_key, -- runner
     recipes.fold, -- year scored
     recipes.cutoff, -- first day scored; models have learnt from earlier days only
-    recipes.recipe, -- market, market_beta, fundamental, blend or experts
+    recipes.recipe, -- market_beta, fundamental, blend or experts; the market itself is in market.probabilities
     recipes.probability, -- win probability, sums to 1 over the race [probability]
-    recipes.model_hash -- hash of the model; empty for the market
-from recipes
+    recipes.model_hash -- hash of the model
+from recipes semi join run_races on run_races.race_key = recipes.race_key
 where recipes.probability is not null
