@@ -179,7 +179,7 @@ def replace_table(
         connection.execute(f"drop table if exists {schema}.{table}")
         connection.execute(f"create table {schema}.{table} as select * from window_rows")
         connection.execute("drop table window_rows")
-        _comment_columns(connection, name, columns)
+        comment_columns(connection, name, columns)
     return Built(name, frame.height, describe(connection, name))
 
 
@@ -193,7 +193,7 @@ def append_rows(
         connection.execute(f"create table if not exists {schema}.{table} as select * from window_rows limit 0")
         connection.execute(f"insert into {schema}.{table} by name select * from window_rows")
         connection.execute("drop table window_rows")
-        _comment_columns(connection, name, columns)
+        comment_columns(connection, name, columns)
     (rows,) = row_of(connection, f"select count(*) from {schema}.{table}")
     return Built(name, int(rows), describe(connection, name))
 
@@ -283,9 +283,9 @@ def _swap_window(
     insert = f"insert into {schema}.{table} by name select * from {source} {f'order by {order}' if order else ''}"
     rows = sum(int(row_of(connection, insert, dict(each))[0]) for each in parameters)
     if evolved:
-        _comment_columns(connection, name, described)
+        comment_columns(connection, name, described)
         return Built(name, rows, describe(connection, name))
-    _comment_columns(connection, name, described, {column: comment for column, _, comment in catalogued})
+    comment_columns(connection, name, described, {column: comment for column, _, comment in catalogued})
     return Built(name, rows, tuple(present.items()))
 
 
@@ -405,7 +405,7 @@ def _evolve(
     return True
 
 
-def _comment_columns(
+def comment_columns(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     columns: tuple[Column, ...],
