@@ -17,6 +17,7 @@ Definitions
 - Max drawdown = largest fall of the cumulated profit from its peak (start included), in money; beside it as a share of
   turnover.
 - Best-of-K null: what the best ROI of K strategies like this one would be if the de-vigged market were exactly right.
+  Each-way bets have none: the market prices winners, and who is placed with whom would be a model's guess, not its own.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ READ_BY_BREAKDOWNS = (
     "race_date",
     "race_key",
     "side",
+    "bet_type",
     "stake",
     "matched_price",
     "decision_price",
@@ -62,7 +64,9 @@ READ_BY_BREAKDOWNS = (
 RACE_LEVEL = ("year", "code", "course", "race_class", "month", "year_month")
 """Dimensions that all bets of a race have in common."""
 
-MINIMUM_SD = 1e-12
+NO_LUCK = 1e-7
+"""A spread this small beside the turnover is rounding: a variance is a difference of squares, which keeps half the
+digits. Stakes in proportion to 1/odds on a whole field return the same whoever wins."""
 
 
 def counted(bets: pl.DataFrame) -> pl.DataFrame:
@@ -90,7 +94,8 @@ def strategy_table(
         roi_low, roi_high, roi_se, roi_commission_2, roi_commission_5, a_over_e, a_over_e_low, a_over_e_high, archie,
         archie_p, closing_line_value, mean_odds, sharpe, max_drawdown, max_drawdown_share, longest_losing_run,
         race_days, trials, best_of_k_median, best_of_k_95, beats_best_of_k, price_kind`. Sorted as the strategies came.
-        Money in units of stake; ROI as a fraction of turnover. Null where there is nothing to measure.
+        Money in units of stake; ROI as a fraction of turnover. Null where there is nothing to measure; where all
+        outcomes return the same there is no luck to beat, so `beats_best_of_k` is null.
     """
     parts = [bets] if isinstance(bets, pl.DataFrame) else bets
     rows: list[dict[str, object]] = []
@@ -107,13 +112,15 @@ def strategy_table(
         nulls.append(None)
     known = len(rows) if trials is None else max(trials, len(rows))
     for row, null in zip(rows, nulls, strict=True):
-        median, high = (None, None) if null is None else (null.best_of(known, 0.5), null.best_of(known, 0.95))
-        roi = row["roi"]
+        median = high = beats = None
+        if null is not None:
+            median, high = null.best_of(known, 0.5), null.best_of(known, 0.95)
+            beats = row["roi"] > high if null.sd > 0 else None  # type: ignore[operator]
         row |= {
             "trials": known,
             "best_of_k_median": median,
             "best_of_k_95": high,
-            "beats_best_of_k": None if high is None or not isinstance(roi, float) else roi > high,
+            "beats_best_of_k": beats,
         }
     return pl.DataFrame(rows, schema=STRATEGY_TABLE, orient="row") if rows else pl.DataFrame(schema=STRATEGY_TABLE)
 
@@ -157,19 +164,12 @@ STRATEGY_TABLE: dict[str, pl.DataType] = {
 """Columns of `backtest.strategies`."""
 
 
-def breakdown(
-    bets: pl.DataFrame,
-    by: str,
-    *,
-    buckets: Sequence[tuple[float, float]] = PRICE_BUCKETS,
-    trials: int | None = None,
-) -> pl.DataFrame:
+def breakdown(bets: pl.DataFrame, by: str, *, trials: int | None = None) -> pl.DataFrame:
     """ROI and A/E of each strategy by one dimension.
 
     Args:
         bets: ledger.
         by: one of `BREAKDOWNS` or `year_month`.
-        buckets: price bands for `price_band`, low included, high excluded.
         trials: number of variants ever tried on these data; adds the best-of-K null of each group, with K = trials
             times the groups of the strategy, as each group is another look at the data.
 
@@ -181,7 +181,7 @@ def breakdown(
     Raises:
         ValueError: unknown dimension.
     """
-    group = _group(by, buckets).alias("group")
+    group = _group(by).alias("group")
     if by in RACE_LEVEL:
         return cut(race_sums(bets).with_columns(group), by, trials=trials)
     return cut(race_sums(bets.with_columns(group), "group"), by, trials=trials)
@@ -197,7 +197,7 @@ def breakdowns(bets: pl.DataFrame, dimensions: Sequence[str], *, trials: int | N
     """
     sums = race_sums(bets)
     return {
-        by: cut(sums.with_columns(_group(by, PRICE_BUCKETS).alias("group")), by, trials=trials)
+        by: cut(sums.with_columns(_group(by).alias("group")), by, trials=trials)
         if by in RACE_LEVEL
         else breakdown(bets, by, trials=trials)
         for by in dimensions
@@ -214,9 +214,15 @@ def race_sums(bets: pl.DataFrame, *labels: str) -> pl.DataFrame:
     Returns:
         By strategy, labels (both as categories) and race, in the order of the ledger: `race_date, race_key, code,
         course, race_class` (as far as the ledger has them), `bets, wins, expected_wins, turnover, profit, laid`; and of
-        the bets with a market probability `priced_wins`, `base, m1, m2, m3` (see `_moments`) and `priced_turnover`.
+        the bets with a market probability `priced_wins`; of those among them that are to win only, `base, m1, m2, m3`
+        (see `_moments`) and `priced_turnover`.
     """
-    priced = pl.col("market_probability").is_not_null() & pl.col("matched_price").is_not_null() & (pl.col("stake") > 0)
+    priced = (
+        pl.col("market_probability").is_not_null()
+        & pl.col("matched_price").is_not_null()
+        & (pl.col("stake") > 0)
+        & (pl.col("bet_type") == "win")
+    )
     # Profit = base + pay-out of the winner: a back loses its stake and is paid stake * odds, a lay the reverse.
     sign = pl.when(pl.col("side") == "back").then(1.0).otherwise(-1.0)
     pay, p = pl.col("_pay"), pl.col("market_probability")
@@ -334,20 +340,24 @@ def null_return(bets: pl.DataFrame) -> NullReturn | None:
     them.
 
     Args:
-        bets: ledger rows that count, of one strategy. Each-way bets are taken at their win part, a fair proxy for its
-            spread.
+        bets: ledger rows that count, of one strategy.
 
     Returns:
-        Moments; None when no bet has a market probability.
+        Moments; None when no bet to win has a market probability.
     """
     races = _moments(race_sums(bets))
-    return None if races.is_empty() else _null_of(*races.select(_MOMENTS).sum().row(0))
+    if races.is_empty():
+        return None
+    mean, variance, third, turnover = (races.select(pl.col(name).sum()).to_series().to_numpy() for name in _MOMENTS)
+    sd, skewness = _spread(variance, third, turnover)
+    return NullReturn(float(mean[0] / turnover[0]), float(sd[0] / turnover[0]), float(skewness[0]))
 
 
-def _null_of(mean: float, variance: float, third: float, turnover: float) -> NullReturn:
-    """The null of a set of bets from the sums of its races' moments."""
-    sd = math.sqrt(max(variance, 0.0))
-    return NullReturn(mean / turnover, sd / turnover, third / sd**3 if sd > MINIMUM_SD else 0.0)
+def _spread(variance: FloatArray, third: FloatArray, turnover: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Standard deviation of a profit, in money, and its skewness, from its central moments; 0 where it is rounding."""
+    sd = np.sqrt(np.maximum(variance, 0.0))
+    sd = np.where(sd > NO_LUCK * turnover, sd, 0.0)
+    return sd, np.where(sd > 0, third / np.where(sd > 0, sd, 1.0) ** 3, 0.0)
 
 
 def null_band(bets: pl.DataFrame, trials: int, level: float = 0.95) -> pl.DataFrame:
@@ -364,14 +374,10 @@ def null_band(bets: pl.DataFrame, trials: int, level: float = 0.95) -> pl.DataFr
     races = _moments(race_sums(bets))
     if races.is_empty():
         return pl.DataFrame(schema={"race_date": pl.Date, "null_mean": pl.Float64, "null_best": pl.Float64})
-    daily = (
-        races.group_by("race_date", maintain_order=True)
-        .agg(pl.col("mean", "variance", "third").sum())
-        .sort("race_date")
-    )
-    mean, variance, third = (np.cumsum(daily.get_column(name).to_numpy()) for name in ("mean", "variance", "third"))
-    sd = np.sqrt(np.maximum(variance, MINIMUM_SD))
-    best = mean + sd * pearson3_quantile(level ** (1.0 / max(trials, 1)), third / sd**3)
+    daily = races.group_by("race_date", maintain_order=True).agg(pl.col(_MOMENTS).sum()).sort("race_date")
+    mean, variance, third, turnover = (np.cumsum(daily.get_column(name).to_numpy()) for name in _MOMENTS)
+    sd, skewness = _spread(variance, third, turnover)
+    best = mean + sd * pearson3_quantile(level ** (1.0 / max(trials, 1)), skewness)
     return pl.DataFrame({"race_date": daily.get_column("race_date"), "null_mean": mean, "null_best": best})
 
 
@@ -519,7 +525,9 @@ def sharpe(profit_by_day: FloatArray, days: NDArray[np.datetime64]) -> float | N
     span = float((days[-1] - days[0]) / np.timedelta64(1, "D")) + 1.0
     # A record shorter than a year is scaled as if its days were spread over a whole year at the same rate.
     per_year = len(profit_by_day) * 365.25 / span
-    return float(profit_by_day.mean()) / spread * math.sqrt(per_year) if spread > MINIMUM_SD else None
+    if spread <= NO_SPREAD * float(np.abs(profit_by_day).max()):
+        return None
+    return float(profit_by_day.mean()) / spread * math.sqrt(per_year)
 
 
 def _closing_line_value(settled: pl.DataFrame) -> float | None:
@@ -555,12 +563,12 @@ def _moments(sums: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _group(by: str, buckets: Sequence[tuple[float, float]]) -> pl.Expr:
-    """Label of the group of each bet."""
+def _group(by: str) -> pl.Expr:
+    """Label of the group of each bet; a price band has its low included, its high excluded."""
     if by == "price_band":
         price = pl.col("decision_price")
         label = pl.lit(None, dtype=pl.String)
-        for position, (low, high) in enumerate(buckets):
+        for position, (low, high) in enumerate(PRICE_BUCKETS):
             label = (
                 pl.when((price >= low) & (price < high))
                 .then(pl.lit(bucket_label(low, high, position)))
@@ -594,9 +602,7 @@ def _group_nulls(sums: pl.DataFrame, trials: int) -> pl.DataFrame:
         _moments(sums).group_by(keys, maintain_order=True).agg(pl.col(_MOMENTS).sum()).join(groups, on="strategy_id")
     )
     mean, variance, third, turnover, looks = (table.get_column(name).to_numpy() for name in (*_MOMENTS, "groups"))
-    sd = np.sqrt(np.maximum(variance, 0.0))
-    spread = sd > MINIMUM_SD
-    skewness = np.where(spread, third / np.where(spread, sd, 1.0) ** 3, 0.0)
+    sd, skewness = _spread(variance, third, turnover)
     level = 0.95 ** (1.0 / np.maximum(trials * looks, 1))
     best = (mean + sd * pearson3_quantile(level, skewness)) / turnover
     return table.select(*keys, pl.Series("best_of_k_95", best, dtype=pl.Float64))

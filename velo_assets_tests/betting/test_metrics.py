@@ -27,6 +27,7 @@ from velo_assets.betting.metrics import (
     sharpe,
     strategy_table,
 )
+from velo_assets.betting.staking import Staking
 from velo_assets.betting.strategies import Strategy
 from velo_assets_tests.betting.frames import random_world, wide
 
@@ -251,3 +252,32 @@ def test_a_planted_edge_is_found() -> None:
 
 def test_dates_are_dates() -> None:
     assert place_bets(wide([[2.0, 2.0]], [0]), [ALL]).get_column("race_date").to_list()[0] == date(2024, 5, 1)
+
+
+def test_where_every_outcome_returns_the_same_there_is_no_luck_to_beat() -> None:
+    # 400 whole fields at 1.15 of book: 1/1.15 comes back whoever wins, but for rounding.
+    bets = place_bets(random_world(400, seed=12), [Strategy("p", "P", "market", staking=Staking(method="to_price"))])
+    null = null_return(bets)
+    assert null is not None
+    assert (null.sd, null.skewness) == (0.0, 0.0)
+    for trials in (1, 54, 500):
+        row = strategy_table(bets, trials=trials).row(0, named=True)
+        assert row["beats_best_of_k"] is None
+        assert row["best_of_k_95"] == pytest.approx(row["roi"]) == pytest.approx(1 / 1.15 - 1)
+    assert breakdown(bets, "year", trials=54)["best_of_k_95"].to_numpy() == pytest.approx(1 / 1.15 - 1)
+    assert null_band(bets, trials=54)["null_best"].to_numpy()[-1] == pytest.approx(bets["profit"].sum())
+
+
+def test_each_way_bets_have_no_null() -> None:
+    frame = random_world(300, seed=13)
+    each_way = [Strategy("e", "E", "market", bet_type="each-way"), ALL]
+    bets = place_bets(frame, each_way)
+    table = strategy_table(bets)
+    assert table["best_of_k_95"].is_null().to_list() == [True, False]
+    assert table["best_of_k_median"].is_null().to_list() == [True, False]
+    assert table["beats_best_of_k"].is_null().to_list() == [True, False]
+    assert table["a_over_e"][0] == pytest.approx(table["a_over_e"][1])
+    parts = breakdown(bets, "year", trials=2)
+    assert parts.filter(pl.col("strategy_id") == "e")["best_of_k_95"].null_count() == 1
+    assert null_return(bets.filter(pl.col("bet_type") == "each-way")) is None
+    assert null_band(bets.filter(pl.col("bet_type") == "each-way"), trials=2).is_empty()

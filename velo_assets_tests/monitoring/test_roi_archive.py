@@ -28,6 +28,7 @@ def ledger(count: int) -> pl.DataFrame:
                 "matched_price": 6.0 if bet % 2 else 10.0,
                 "market_probability": 0.15,
                 "side": "back",
+                "bet_type": "win",
                 "requested_stake": 1.0,
                 "stake": 1.0 if bet < count else 0.0,
                 "status": ("won" if won else "lost") if bet < count else "unmatched",
