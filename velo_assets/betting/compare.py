@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ class Comparison:
 
     Attributes:
         accuracy: `recipe, races, r2_a, r2_b, difference, low, high`, paired by race.
-        money: `strategy_id, bets_a, bets_b, roi_a, roi_b, difference, low, high`, paired by race day.
+        money: `strategy_id, bets_a, bets_b, roi_a, roi_b, difference, low, high`, paired by race day, over the days
+            that both runs predict.
         settings: `name, a, b` where they differ.
         notes: what could not be compared, in words.
     """
@@ -152,14 +154,15 @@ def compare_runs(a: Run, b: Run, *, draws: int = DEFAULT_DRAWS, seed: int = 0) -
         seed: of the draws; both runs see the same drawn days, which is what pairs them.
 
     Returns:
-        Differences b less a with 95% intervals. Recipes are compared on the races both price in full; strategies on all
-        their bets, day by day.
+        Differences b less a with 95% intervals. Recipes are compared on the races both price in full; strategies on the
+        race days that both predict, where a day without a bet counts as one.
     """
     notes = []
     names_a = dict.fromkeys(("market", *recipes(a.predictions)))
     accuracy = [_accuracy(a, b, recipe, draws, seed) for recipe in names_a if _both(a, b, recipe)]
     ids = {run.run_id: run.days.get_column("strategy_id").unique(maintain_order=True).to_list() for run in (a, b)}
-    money = [_money(a, b, strategy, draws, seed) for strategy in ids[a.run_id] if strategy in ids[b.run_id]]
+    days = _race_days(a).intersection(_race_days(b))
+    money = [_money(a, b, strategy, days, draws, seed) for strategy in ids[a.run_id] if strategy in ids[b.run_id]]
     for run, other in ((a, b), (b, a)):
         absent = sorted(set(recipes(run.predictions)) - set(recipes(other.predictions)))
         if absent:
@@ -167,6 +170,10 @@ def compare_runs(a: Run, b: Run, *, draws: int = DEFAULT_DRAWS, seed: int = 0) -
         missing = [name for name in ids[run.run_id] if name not in ids[other.run_id]]
         if missing:
             notes.append(f"strategies only in {run.run_id}: {', '.join(missing)}")
+        if alone := _race_days(run) - days:
+            notes.append(
+                f"race days only in {run.run_id}, left out of the returns: {len(alone):,}, {min(alone)} to {max(alone)}"
+            )
     shared = set(a.predictions.get_column("race_key")) & set(b.predictions.get_column("race_key"))
     if not shared:
         notes.append("the runs share no race, so nothing is paired by race")
@@ -317,9 +324,16 @@ def _accuracy(a: Run, b: Run, recipe: str, draws: int, seed: int) -> dict[str, A
     }
 
 
-def _money(a: Run, b: Run, strategy: str, draws: int, seed: int) -> dict[str, Any] | None:
-    """Paired difference in ROI of one strategy; None when one of the runs staked nothing."""
-    parts = [run.days.filter(pl.col("strategy_id") == strategy) for run in (a, b)]
+def _race_days(run: Run) -> set[date]:
+    """Days of the races that a run predicted and that have a result; bets are on these."""
+    return set(run.predictions.filter(pl.col("settles").is_not_null()).get_column("race_date").unique())
+
+
+def _money(a: Run, b: Run, strategy: str, days: set[date], draws: int, seed: int) -> dict[str, Any] | None:
+    """Paired difference in ROI of one strategy over these days; None when one of the runs staked nothing on them."""
+    parts = [
+        run.days.filter((pl.col("strategy_id") == strategy) & pl.col("race_date").is_in(sorted(days))) for run in (a, b)
+    ]
     if any(part.get_column("stake").sum() <= 0 for part in parts):
         return None
     table = pl.concat(

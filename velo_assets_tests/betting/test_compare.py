@@ -90,6 +90,29 @@ def test_what_can_not_be_compared_is_said(tmp_path: Path) -> None:
     assert "share no race" in said
 
 
+def test_a_day_that_one_run_only_has_is_in_no_difference(tmp_path: Path) -> None:
+    frame = random_world(120, seed=7)
+    nights = frame.filter(pl.col("race_date") < frame["race_date"].max())
+    store(tmp_path, "a", nights)
+    store(tmp_path, "b", frame)
+    result = compare_runs(load_run(tmp_path, "a"), load_run(tmp_path, "b"), draws=50)
+    assert result.money.select("difference", "low", "high").row(0) == (0.0, 0.0, 0.0)
+    assert result.money["bets_a"].item() == result.money["bets_b"].item()
+    assert any("race days only in b, left out of the returns: 1, 2020-01-20" in note for note in result.notes)
+    # A day on which one run found nothing to bet on is a day of both.
+    quiet = nights["race_date"].min()
+    write_run(
+        tmp_path,
+        "c",
+        nights,
+        load_run(tmp_path, "a").days.filter(pl.col("race_date") > quiet),
+        {},
+    )
+    result = compare_runs(load_run(tmp_path, "a"), load_run(tmp_path, "c"), draws=50)
+    assert result.money["bets_a"].item() > result.money["bets_b"].item()
+    assert not result.notes
+
+
 def test_runs_are_replaced_and_listed(tmp_path: Path) -> None:
     store(tmp_path, "a", random_world(20, seed=4))
     store(tmp_path, "a", random_world(30, seed=4))
