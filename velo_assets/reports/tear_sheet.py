@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -20,7 +19,7 @@ from velo_assets.betting.predictions import CLOSING_PRICE_KINDS, NAME_COLUMNS, S
 from velo_assets.modelling.calibration import reliability_table, split_by_market
 from velo_assets.reports import plots
 from velo_assets.reports.accuracy import comparable
-from velo_assets.reports.pages import banners, interval, number, percent, render_page, tone, write_page
+from velo_assets.reports.pages import banners, interval, number, percent, render_page, tone
 
 EXTREME_RACES = 8
 """Races listed on each side; each has its own table of runners on the page."""
@@ -91,10 +90,6 @@ class TearSheet:
     html: str
     pictures: dict[str, bytes]
     headline: str
-
-    def write(self, path: Path) -> Path:
-        """Write the page to `path`."""
-        return write_page(path, self.html)
 
 
 def build_tear_sheet(
@@ -233,15 +228,18 @@ def _pictures(
 
 
 def _headline(row: Mapping[str, Any], pooled: Mapping[str, Any], shipped: str, closing: bool) -> str:
-    """The finding in one sentence."""
-    gain = pooled.get("delta_r2_ci") or (None, None)
+    """The finding in one sentence; knowing more than the market means more than with its exponent fitted, as for the
+    gate: to mend how a price is de-vigged is not to know horses."""
+    gain = pooled.get("delta_r2_beta_ci") or (None, None)
     price = "the closing price" if closing else "the market"
     roi, low, high = row["roi"], row["roi_low"], row["roi_high"]
     money = f"{row['name']}: {'a profit' if roi >= 0 else 'a loss'} of {number(abs(100 * roi), 1)}p in the pound"
     if low is not None and low > 0:
-        judged = "more than luck explains" if row["beats_best_of_k"] else "no more than the luckiest of many tries"
-        return f"{money}, {judged}."
-    if gain[0] is not None and gain[0] > 0:
+        judged = {True: "more than luck explains", False: "no more than the luckiest of many tries"}
+        return f"{money}, {judged.get(row['beats_best_of_k'], 'and how much of it luck would make is not known')}."
+    if gain[0] is None:
+        return f"{money}."
+    if gain[0] > 0:
         result = "loses" if high is not None and high < 0 else "can’t be told from break-even"
         return f"The {shipped} knows slightly more than {price}, and still {result}. {money}."
     return f"No edge over {price}. {money}."
@@ -259,8 +257,8 @@ def _lead(row: Mapping[str, Any], pooled: Mapping[str, Any], without_skill: floa
             "The same bets by someone who knows no more than the market would be expected to return "
             f"{percent(without_skill, signed=True)}."
         )
-    if pooled.get("delta_r2") is not None:
-        low, high = pooled["delta_r2_ci"]
+    if pooled.get("delta_r2_beta") is not None:
+        low, high = pooled["delta_r2_beta_ci"]
         verdict = (
             "an improvement"
             if low is not None and low > 0
@@ -270,7 +268,8 @@ def _lead(row: Mapping[str, Any], pooled: Mapping[str, Any], without_skill: floa
         )
         words.append(
             f"Judged as forecasts, the chances of the {shipped} score R² {number(pooled[f'r2_{shipped}'], 4)} against "
-            f"the market's {number(pooled['r2_market'], 4)}: {verdict} ({number(pooled['delta_r2'], 4, signed=True)}, "
+            f"the market's {number(pooled['r2_market'], 4)}, and {number(pooled['r2_market_beta'], 4)} with its "
+            f"exponent fitted: over that, {verdict} ({number(pooled['delta_r2_beta'], 4, signed=True)}, "
             f"{number(low, 4, signed=True)} to {number(high, 4, signed=True)})."
         )
     return " ".join(words)
@@ -278,7 +277,7 @@ def _lead(row: Mapping[str, Any], pooled: Mapping[str, Any], without_skill: floa
 
 def _tiles(row: Mapping[str, Any], pooled: Mapping[str, Any], shipped: str) -> list[dict[str, str]]:
     """Key figures."""
-    gain = pooled.get("delta_r2_ci") or (None, None)
+    gain = pooled.get("delta_r2_beta_ci") or (None, None)
     gain_note = f"{number(gain[0], 4, signed=True)} to {number(gain[1], 4, signed=True)}" if gain[0] is not None else ""
     ratio_tone = tone(
         None if row["a_over_e_low"] is None else row["a_over_e_low"] - 1,
@@ -295,8 +294,8 @@ def _tiles(row: Mapping[str, Any], pooled: Mapping[str, Any], shipped: str) -> l
             "tone": tone(row["roi_low"], row["roi_high"]),
         },
         {
-            "label": "R² over the market",
-            "value": number(pooled.get("delta_r2"), 4, signed=True),
+            "label": "R² over the fitted market",
+            "value": number(pooled.get("delta_r2_beta"), 4, signed=True),
             "note": gain_note,
             "tone": tone(gain[0], gain[1]),
         },
