@@ -78,13 +78,12 @@ MODULE_REPORTS = (
 )
 def predictions(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Gather the wide frame of predictions."""
-    from velo_assets.betting.backtest import gather_predictions, in_stored_order
+    from velo_assets.betting.backtest import gather_predictions
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
         frame = gather_predictions(connection, DECISION_PRICE.kind)
-        with in_stored_order(connection):
-            rows = _write_parts(connection, "backtest/predictions", [frame])
+        rows = _write_parts(connection, "backtest/predictions", [frame])
         record(connection, context, inputs, rows)
         built = Built("backtest/predictions", rows, describe(connection, "backtest/predictions"))
     return dg.MaterializeResult(
@@ -110,7 +109,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
     from velo_assets.betting.backtest import read_exchange_book, read_predictions
     from velo_assets.betting.ledger import LEDGER, READ_BY_LEDGERS, ledgers
     from velo_assets.betting.strategies import load_strategies, runnable
-    from velo_assets.betting.trials import data_fingerprint, record_trials
+    from velo_assets.betting.trials import record_trials
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
@@ -127,7 +126,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
     with warehouse.get_connection() as connection:
         parts = itertools.chain([pl.DataFrame(schema=LEDGER)], ledgers(frame, able, exchange=exchange))
         rows = _write_parts(connection, "backtest/bets", parts)
-        trials = record_trials(connection, data_fingerprint(frame), able, str(models))
+        trials = record_trials(connection, frame, able, str(models))
         record(connection, context, inputs, rows)
         built = Built("backtest/bets", rows, describe(connection, "backtest/bets"))
     return dg.MaterializeResult(
@@ -178,7 +177,8 @@ def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
             columns,
             trials=trials,
             roi=picture(
-                bars_png(table, "strategy_id", "roi", "best_of_k_95", rows=30), "ROI, tick = best of K by luck"
+                bars_png(table, "strategy_id", "roi", "best_of_k_95", rows=30, beyond_is_good=True),
+                "ROI, tick = best of K by luck",
             ),
             table=dg.MetadataValue.md(_strategy_lines(table)),
         )
@@ -417,10 +417,13 @@ def assets() -> list[dg.AssetsDefinition]:
 
 
 def _write_parts(connection: "duckdb.DuckDBPyConnection", name: str, parts: Iterable["pl.DataFrame"]) -> int:
-    """Replace a table by these parts, in one transaction, one part in memory at a time, without a copy between."""
+    """Replace a table by these parts, in one transaction, in their order, one part in memory at a time, without a copy
+    between."""
+    from velo_assets.betting.backtest import in_stored_order
+
     relation = name.replace("/", ".")
     rows = 0
-    with transaction(connection):
+    with in_stored_order(connection), transaction(connection):
         for place, part in enumerate(parts):
             connection.register("part_of_table", part.to_arrow())
             how = "insert into" if place else "create or replace table"

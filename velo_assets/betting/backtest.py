@@ -149,11 +149,12 @@ def read_ledgers(
         columns: columns wanted, `race_date` among them.
 
     Yields:
-        Rows of one strategy by race day.
+        Rows of one strategy in the order of time, as they were written.
     """
     wanted = ", ".join(f'"{name}"' for name in columns)
     for strategy_id in ids:
-        ledger = frame_of(connection, f"select {wanted} from backtest.bets where strategy_id = ?", [strategy_id])
+        with in_stored_order(connection):
+            ledger = frame_of(connection, f"select {wanted} from backtest.bets where strategy_id = ?", [strategy_id])
         if ledger.height:
             yield ledger.sort("race_date", maintain_order=True)
 

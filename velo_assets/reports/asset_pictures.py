@@ -58,7 +58,15 @@ def lines_per_fold_png(folds: Sequence[int], series: Mapping[str, Sequence[float
     return to_png(figure)
 
 
-def bars_png(table: pl.DataFrame, name: str, value: str, limit: str | None = None, rows: int = 20) -> bytes:
+def bars_png(
+    table: pl.DataFrame,
+    name: str,
+    value: str,
+    limit: str | None = None,
+    rows: int = 20,
+    *,
+    beyond_is_good: bool = False,
+) -> bytes:
     """Horizontal bars of the largest values, with a tick where each one's limit lies.
 
     Args:
@@ -67,6 +75,7 @@ def bars_png(table: pl.DataFrame, name: str, value: str, limit: str | None = Non
         value: column of the lengths.
         limit: column of the limits; bars beyond theirs are red.
         rows: most bars shown.
+        beyond_is_good: as of returns, whose limit is luck: bars beyond theirs are green, losses red, the others grey.
     """
     shown = table.filter(pl.col(value).is_not_null()).sort(value, descending=True).head(rows).reverse()
     place = np.arange(shown.height)
@@ -74,14 +83,21 @@ def bars_png(table: pl.DataFrame, name: str, value: str, limit: str | None = Non
     with style():
         figure, axes = new_figure((6.0, 0.6 + 0.22 * max(shown.height, 4)))
         limits = shown[limit].fill_null(float("inf")).to_numpy() if limit else np.full(shown.height, np.inf)
-        axes.barh(
-            place, lengths, color=[RED if a > b else GREEN for a, b in zip(lengths, limits, strict=True)], height=0.7
-        )
+        axes.barh(place, lengths, color=bar_colours(lengths, limits, beyond_is_good=beyond_is_good), height=0.7)
         if limit:
             axes.scatter(limits[np.isfinite(limits)], place[np.isfinite(limits)], marker="|", s=90, color=MUTED)
         axes.set_yticks(place, shown[name].to_list())
         axes.set_xlabel(value.replace("_", " "))
     return to_png(figure)
+
+
+def bar_colours(
+    lengths: NDArray[np.float64], limits: NDArray[np.float64], *, beyond_is_good: bool = False
+) -> list[str]:
+    """Colours of `bars_png`, shape (bars,) each: green is ours, red a loss or an alarm."""
+    if beyond_is_good:
+        return [RED if a < 0 else GREEN if a > b else MUTED for a, b in zip(lengths, limits, strict=True)]
+    return [RED if a > b else GREEN for a, b in zip(lengths, limits, strict=True)]
 
 
 def gap_png(days: pl.DataFrame) -> bytes:
