@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from velo_assets.racing.macros import register
+from velo_assets.warehouse.builds import forget_other_years
 from velo_assets.warehouse.changes import (
     Days,
     days_of,
@@ -278,6 +279,9 @@ def _swap_window(
         catalogued = []
     present = {column: kind for column, kind, _ in catalogued}
     evolved = _evolve(connection, name, present, columns)
+    if evolved and present:
+        # What it holds of other years lacks a column now: they are no longer what their records tell.
+        forget_other_years(connection, name, start.year, end.year)
     # Ordered by date so that row groups prune for every later window.
     order = ", ".join(key for key in ("race_date", "race_key") if key in columns and sort)
     insert = f"insert into {schema}.{table} by name select * from {source} {f'order by {order}' if order else ''}"
@@ -385,11 +389,13 @@ def _evolve(
 ) -> bool:
     """Make the table, or give an older one the columns of the new rows: years not yet rebuilt hold null in new ones.
 
+    Columns that only stand in another order stay as they are.
+
     Returns:
         Whether there was anything to do.
     """
     schema, table = _split(name)
-    if list(wanted.items()) == list(present.items()):
+    if dict(wanted) == dict(present):
         return False
     if not present:
         listed = ", ".join(f'"{column}" {kind}' for column, kind in wanted.items())

@@ -19,6 +19,7 @@ from velo_assets.warehouse.build import (
     replace_window,
     table_exists,
 )
+from velo_assets.warehouse.builds import Node, inputs_now, record_build, stale, stored_fingerprints
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.sql_table import Column, load_table
 
@@ -77,6 +78,41 @@ def test_a_new_column_appears_and_old_years_hold_null(connection: duckdb.DuckDBP
         (1, None),
         (2, "x"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("other", "behind"),
+    [
+        (["race_date", "race_key"], {"market/sample": (2020, 2021)}),
+        (["race_date", "value", "race_key"], {"market/sample": (2021,)}),
+    ],
+    ids=["a column fewer", "columns in another order"],
+)
+def test_a_year_built_alone_with_other_columns_leaves_no_year_on_record_that_has_lost_them(
+    connection: duckdb.DuckDBPyConnection, other: list[str], behind: dict[str, tuple[int, ...]]
+) -> None:
+    def node(code: str) -> Node:
+        return Node("market/sample", code, (), is_yearly=True)
+
+    def behind_of(code: str) -> dict[str, tuple[int, ...]]:
+        return stale([node(code)], stored_fingerprints(connection), landed, landed)
+
+    def make(code: str, columns: list[str], years: tuple[int, ...]) -> None:
+        for year in years:
+            frame = rows(1).with_columns(race_date=pl.lit(date(year, 1, 1))).select(columns)
+            inputs = inputs_now(connection, node(code), [year], landed)
+            replace_window(connection, "market/sample", frame, date(year, 1, 1), date(year, 12, 31))
+            record_build(connection, "market/sample", inputs, 1)
+
+    landed = {2020: "a", 2021: "b"}
+    columns = ["race_date", "race_key", "value"]
+    make("code A", columns, (2020, 2021))
+    # A night on a branch, or before a version is taken back: the running year alone.
+    make("code B", other, (2021,))
+    assert behind_of("code A") == behind
+    make("code A", columns, behind["market/sample"])
+    assert behind_of("code A") == {}
+    assert connection.execute("select value from market.sample").fetchall() == [(1.0,), (1.0,)]
 
 
 def test_descriptions_are_stored_with_the_table(connection: duckdb.DuckDBPyConnection) -> None:
