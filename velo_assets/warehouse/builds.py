@@ -107,9 +107,7 @@ def forget_years(connection: duckdb.DuckDBPyConnection, names: Iterable[str], fi
 def forget_other_years(connection: duckdb.DuckDBPyConnection, name: str, first: int, last: int) -> None:
     """Strike all but some years of an asset from the records, because those have changed the columns of its table."""
     ensure_builds(connection)
-    connection.execute(
-        "delete from meta.builds where name = ? and year not between ? and ?", [name, first, last]
-    )
+    connection.execute("delete from meta.builds where name = ? and year not between ? and ?", [name, first, last])
 
 
 def stale(

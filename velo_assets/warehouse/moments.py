@@ -21,6 +21,9 @@ WITHIN, NEVER = LAST + 1, LAST + 2
 LAST_IN = "last in "
 """Unit of the last day of a group within a period, such as 'last in year'."""
 
+MONTHS = "months of a day"
+"""Unit of a day that is some calendar months away from its symbol's: they are not all as long."""
+
 
 class UnsupportedSqlError(ValueError):
     """The interpreter does not understand a construct, so it cannot vouch for it."""
@@ -60,7 +63,7 @@ class Value:
         sources: base columns that its value is made of.
         symbol: the date symbol it equals, shifted by `shift`, or None.
         shift: steps (days, or periods) from the symbol.
-        unit: 'day' or the period the symbol counts in.
+        unit: 'day', MONTHS or the period the symbol counts in.
         identity: (key name, symbol): the race or runner key of a row of that symbol's day.
         entity: (key name, symbol): the horse, trainer, ... of a row of that symbol's day.
         later, earlier: operands of a difference of two dates.

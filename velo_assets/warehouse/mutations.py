@@ -278,6 +278,32 @@ SQL_MUTATIONS = (
         replaced("cells.race_date < years.race_date", "cells.race_date is not null"),
     ),
     SqlMutation(
+        "the race's own result by a pattern of column names",
+        "features/form_curves",
+        column("lengths_last", "coalesce(columns('^beaten_lengths$'), 0)", OWN_RESULT),
+    ),
+    SqlMutation(
+        "strike rate up to the end of the year (a year on, a day back)",
+        "features/trainer_velocity",
+        column(
+            "trainer_sr_career",
+            f"(select avg(past.won) from {_PAST} where run.trainer_key = {{row}}.trainer_key "
+            "and past.race_date + 1 < date_trunc('year', {row}.race_date) + interval 1 year)",
+        ),
+    ),
+    SqlMutation(
+        "ROWS frame over days that unnest has doubled",
+        "features/trainer_velocity",
+        column(
+            "trainer_sr_14d",
+            "(select max(framed.won) from (select trainer_key, race_date, max(won) over (partition by trainer_key "
+            "order by race_date rows between 1 preceding and 1 preceding) as won from (select run.trainer_key, "
+            f"run.race_date, max(past.won) as won, unnest([1, 2]) as copy from {_PAST} "
+            "group by run.trainer_key, run.race_date) as doubled) as framed "
+            "where framed.trainer_key = {row}.trainer_key and framed.race_date = {row}.race_date)",
+        ),
+    ),
+    SqlMutation(
         "a day's windows joined to the wrong day",
         "features/jockey_velocity",
         replaced("rates.race_date = entries.race_date", "rates.race_date > entries.race_date"),

@@ -79,6 +79,9 @@ CLEAN = {
         "t.wins",
         LAST_DAYS.format(columns="horse_key, year(race_date)") + " and t.last_date < date_trunc('year', e.race_date)",
     ),
+    "join on a month back": past("run.race_date < e.race_date - interval 1 month"),
+    "join on a month ahead": past("run.race_date + interval 1 month <= e.race_date"),
+    "join on quarters within a year": past("run.race_date + interval 12 month < e.race_date + interval 4 quarter"),
     "join on the first of the year": past("run.race_date < date_trunc('year', e.race_date)"),
     "declared weights in a race": "select race_date, weight_lb - avg(weight_lb) over (partition by race_key) as w "
     "from core.entries",
@@ -155,6 +158,48 @@ LEAKY = {
         "whole-history",
     ),
     "limit": ("select race_date, stall from core.entries limit 5", "whole-history"),
+    "offset": (
+        "with e as (select race_date, stall from core.entries order by stall offset 3) select race_date, stall from e",
+        "whole-history",
+    ),
+    "limit of a union": (
+        "(select race_date, stall from core.entries union all select race_date, stall from core.entries) limit 5",
+        "whole-history",
+    ),
+    "columns() in an expression": (
+        entries_with(
+            "coalesce(columns('won'), 0)",
+            "left join (select runner_key, won from core.results) as r on r.runner_key = e.runner_key",
+        ),
+        "unsupported",
+    ),
+    "a star that is filtered": (
+        f"with r as (select * from core.results) {entries_with('1')} left join r using (runner_key)".replace(
+            "1 as value", "* like 'won'"
+        ),
+        "unsupported",
+    ),
+    "days that make up for a year": (
+        past("run.race_date + 1 < date_trunc('year', e.race_date) + interval 1 year"),
+        "unbounded-date",
+    ),
+    "days that make up for a month": (
+        past("run.race_date - 30 < e.race_date - interval 1 month"),
+        "unbounded-date",
+    ),
+    "days added to a month back": (past("run.race_date < e.race_date - interval 1 month + 31"), "unbounded-date"),
+    "years before the end of this one": (
+        entries_with(
+            "(select count(*) from core.races as c where c.race_date < date_trunc('year', e.race_date) "
+            "+ interval 1 year)"
+        ),
+        "unbounded-date",
+    ),
+    "rows multiplied under a frame of rows": (
+        DAYS.rstrip() + ", twice as (select *, unnest([1, 2]) as copy from days) "
+        f"select race_date, sum(wins) over (partition by trainer_key order by race_date {ROWS}) as n from twice",
+        "rows-window",
+    ),
     "no race date": ("select runner_key, stall from core.entries", "race-date"),
     "later race date": ("select race_date + 1 as race_date, stall from core.entries", "race-date"),
     "recursion": ("with recursive r as (select 1 as a) select a as race_date from r", "unsupported"),

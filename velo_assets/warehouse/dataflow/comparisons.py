@@ -5,7 +5,7 @@ Belongs here: comparisons turned into facts. Does not belong here: finding them 
 
 from __future__ import annotations
 
-from velo_assets.warehouse.moments import DAY_PHASES, FIRST, LAST, LAST_IN, Facts, Moment, Value
+from velo_assets.warehouse.moments import DAY_PHASES, FIRST, LAST, LAST_IN, MONTHS, Facts, Moment, Value
 
 Comparison = tuple[Value, str, Value, str]
 """Left side, operator (`<`, `<=` or `=`), right side, and the SQL in which it stands."""
@@ -54,7 +54,7 @@ def learn(facts: Facts, one: Value, operator: str, other: Value, only_below: set
         if operator == "<" and one.unit == LAST_IN + other.unit and one.shift == 0 and other.shift <= 0:
             note(Moment(LAST, a), Moment(FIRST, b))
         return
-    # one + i < other + j  <=>  one < other + gap
+    # one + i < other + j  <=>  one < other + gap, where both count in one unit
     gap = other.shift - one.shift
     strict = gap <= 0 if operator == "<" else gap <= -1
     loose = gap <= 1 if operator == "<" else gap <= 0
@@ -63,7 +63,10 @@ def learn(facts: Facts, one: Value, operator: str, other: Value, only_below: set
             note(Moment(LAST, a), Moment(FIRST, b))
         if loose:
             note_same(a, b)
-    elif one.unit == "day":
+    elif one.shift < 0 or other.shift > 0:
+        # Days, months and years are not as long as one another: steps of the one make up for none of the other.
+        return
+    elif one.unit in ("day", MONTHS):
         # A period compared as a date is its first day.
         if strict:
             note(Moment(LAST, a), Moment(FIRST, b))

@@ -19,7 +19,7 @@ from typing import Any
 
 from velo_assets.warehouse.dataflow.comparisons import learn, span_after
 from velo_assets.warehouse.dataflow.sources import SourceFlow
-from velo_assets.warehouse.dataflow.tree import conjuncts, has_aggregate, line_of, parse
+from velo_assets.warehouse.dataflow.tree import conjuncts, has_aggregate, line_of, multiplies_rows, parse
 from velo_assets.warehouse.dataflow.values import Scope
 from velo_assets.warehouse.moments import (
     DAY_PHASES,
@@ -74,7 +74,6 @@ class QueryFlow(SourceFlow):
         Raises:
             UnsupportedSqlError: a construct that the interpreter cannot vouch for.
         """
-        exp = self.exp
         self.line = line_of(tree) or self.line
         known = dict(ctes)
         with_ = tree.args.get("with_")
@@ -84,14 +83,24 @@ class QueryFlow(SourceFlow):
             for cte in with_.expressions:
                 relation = self.query(cte.this, known, parent)
                 known[cte.alias] = self._renamed(relation, cte)
+        relation = self._unlimited(tree, known, parent)
+        if tree.args.get("limit") is not None or tree.args.get("offset") is not None:
+            origin = Origin(
+                line_of(tree) or self.line, "whole-history", "a limit, which picks rows by what else is there"
+            )
+            relation = replace(relation, rows=merge(relation.rows, {Moment(NEVER, 0): origin}), span="")
+        return relation
+
+    def _unlimited(self, tree: Any, ctes: Mapping[str, Relation], parent: Scope | None) -> Relation:
+        exp = self.exp
         if isinstance(tree, exp.Subquery):
-            return self.query(tree.this, known, parent)
+            return self.query(tree.this, ctes, parent)
         if isinstance(tree, exp.SetOperation):
-            return self._set_operation(tree, known, parent)
+            return self._set_operation(tree, ctes, parent)
         if isinstance(tree, exp.Select):
-            return self._select(tree, known, parent)
+            return self._select(tree, ctes, parent)
         if isinstance(tree, exp.Values):
-            return self._values(tree, Scope(parent, known))
+            return self._values(tree, Scope(parent, ctes))
         raise UnsupportedSqlError(self.line, f"{type(tree).__name__.lower()} is not a select")
 
     def _set_operation(self, tree: Any, ctes: Mapping[str, Relation], parent: Scope | None) -> Relation:
@@ -193,6 +202,9 @@ class QueryFlow(SourceFlow):
                 merge(scope.rows, *(v.label for v in key_values)), key_values, "an aggregate", tree
             )
             scope.unique = {frozenset(self._column_id(key, scope) for key in keys)}
+        multiplies = any(multiplies_rows(e, exp) for e in tree.expressions)
+        if multiplies:
+            scope.unique = set()
         relation = Relation({}, {} if is_single else scope.rows)
         names: dict[tuple[str, str], str] = {}
         for expression in tree.expressions:
@@ -212,10 +224,10 @@ class QueryFlow(SourceFlow):
                 span = self._filter(clause.this, scope, "")
                 relation.rows = merge(relation.rows, scope.rows)
         distinct = tree.args.get("distinct")
-        if is_single:
+        if is_single and not multiplies:
             relation.unique.add(frozenset())
         unique = set() if is_single else set(scope.unique)
-        if qualify is not None:
+        if qualify is not None and not multiplies:
             unique |= self._first_rows(qualify.this, scope)
         if distinct is not None and distinct.args.get("on") is not None:
             unique.add(frozenset(self._column_id(e, scope) for e in distinct.args["on"].expressions))
@@ -229,12 +241,6 @@ class QueryFlow(SourceFlow):
             wanted = {scope.canonical(column) for column in columns}
             if wanted <= names.keys():
                 relation.unique.add(frozenset(names[column] for column in wanted))
-        if tree.args.get("limit") is not None:
-            span = ""
-            origin = Origin(
-                line_of(tree) or self.line, "whole-history", "a limit, which picks rows by what else is there"
-            )
-            relation.rows = merge(relation.rows, {Moment(NEVER, 0): origin})
         is_calendar = (distinct is not None or keys is not None) and all(
             column.symbol is not None for column in relation.columns.values()
         )
@@ -296,12 +302,6 @@ class QueryFlow(SourceFlow):
     def _outputs(self, expression: Any, scope: Scope) -> Iterator[tuple[str, Value, tuple[str, str] | None]]:
         exp = self.exp
         star = expression if isinstance(expression, exp.Star) else expression.this
-        if isinstance(expression, exp.Columns) or (
-            isinstance(star, exp.Star) and not isinstance(expression, exp.Star | exp.Column)
-        ):
-            raise_star = not isinstance(expression.unalias(), exp.AggFunc)
-            if raise_star and isinstance(expression, exp.Columns):
-                raise UnsupportedSqlError(line_of(expression) or self.line, "columns(...): list the columns")
         if isinstance(expression, exp.Star) or (isinstance(expression, exp.Column) and isinstance(star, exp.Star)):
             wanted = expression.table if isinstance(expression, exp.Column) else ""
             left_out = {e.name for e in star.args.get("except_") or ()}

@@ -162,7 +162,7 @@ class SourceFlow(WindowFlow):
                 line_of(join.this) or self.line, f"{method or side} join: write it as a left join"
             )
         alias, relation = self._source(join.this, scope)
-        keeps_left = side in ("LEFT", "FULL") or (isinstance(join.this, exp.Lateral) and side == "LEFT")
+        keeps_left = side in ("LEFT", "FULL")
         left_symbols = {c.symbol for r in scope.sources.values() for c in r.columns.values()}
         left = dict(scope.sources)
         right_scope = Scope(scope.parent, scope.ctes, {**scope.sources, alias: relation}, merged=dict(scope.merged))

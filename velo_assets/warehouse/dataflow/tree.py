@@ -44,6 +44,14 @@ def has_aggregate(expression: Any, exp: Any) -> bool:
     return False
 
 
+def multiplies_rows(expression: Any, exp: Any) -> bool:
+    """Whether an expression of a select makes several rows of one, as `unnest` does and the macros made of it."""
+    return any(
+        not isinstance(node, exp.Anonymous) or node.name.lower() in ("generate_subscripts", "regexp_split_to_table")
+        for node in expression.find_all(exp.Explode, exp.Unnest, exp.Anonymous)
+    )
+
+
 def whole_number(expression: Any) -> int | None:
     """A literal whole number, bare or quoted; None for everything else, a negated one too."""
     if type(expression).__name__ != "Literal" or not str(expression.name).isdecimal():

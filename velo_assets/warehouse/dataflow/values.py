@@ -16,6 +16,7 @@ from velo_assets.warehouse.dataflow.comparisons import Comparison, learn
 from velo_assets.warehouse.dataflow.tree import conjuncts, line_of, whole_number
 from velo_assets.warehouse.moments import (
     FIRST,
+    MONTHS,
     NEVER,
     NOTHING,
     WITHIN,
@@ -90,8 +91,13 @@ class ValueFlow(ABC):
             return self._column(expression, scope)
         if kind is exp.Placeholder or kind is exp.Parameter:
             return Value(symbol=self.facts.parameter(expression.name))
-        if kind in (exp.Literal, exp.Null, exp.Boolean, exp.DataType, exp.Var, exp.Star):
+        if kind in (exp.Literal, exp.Null, exp.Boolean, exp.DataType, exp.Var):
             return NOTHING if kind is not exp.Literal else Value(shift=whole_number(expression) or 0)
+        if kind is exp.Count and isinstance(expression.this, exp.Star):
+            return NOTHING
+        if kind in (exp.Columns, exp.Star):
+            # Stands for columns that it does not name.
+            raise UnsupportedSqlError(self.line, "columns(...), or a star inside an expression: list the columns")
         if kind is exp.Identifier:
             return NOTHING if expression.name in scope.locals else self._name(expression.name, scope, expression)
         if kind is exp.Window:
@@ -155,10 +161,10 @@ class ValueFlow(ABC):
             if one.symbol is not None and other.symbol is not None and kind is exp.Sub:
                 return replace(made, later=one, earlier=other)
             if one.symbol is not None:
-                step = self._step(expression.expression, one.unit)
-                if step is not None:
+                step, unit = self._step(expression.expression, one.unit) or (None, "")
+                if step is not None and (unit == one.unit or one.shift == 0):
                     return replace(
-                        made, symbol=one.symbol, unit=one.unit, shift=one.shift + (step if kind is exp.Add else -step)
+                        made, symbol=one.symbol, unit=unit, shift=one.shift + (step if kind is exp.Add else -step)
                     )
             return made
         if kind is exp.DateDiff and expression.args["unit"].name.lower() == "day":
@@ -178,23 +184,22 @@ class ValueFlow(ABC):
         }
         return replace(made, label=label, symbol=period, unit=unit)
 
-    def _step(self, expression: Any, unit: str) -> int | None:
-        """Steps of an interval or whole number; months and years count by their sign, in days."""
+    def _step(self, expression: Any, unit: str) -> tuple[int, str] | None:
+        """Steps of an interval or whole number from a value of `unit`, and the unit in which the sum counts."""
         exp = self.exp
         if isinstance(expression, exp.Paren):
             return self._step(expression.this, unit)
         if isinstance(expression, exp.Interval):
             number = whole_number(expression.this)
             name = expression.args["unit"].name.lower().rstrip("s") if expression.args.get("unit") else ""
-            days = {"day": 1, "week": 7, "month": 28, "quarter": 89, "year": 365}.get(name)
-            if number is None or days is None:
-                return None
-            if unit == "day":
-                # Rounded so that a bound is never taken for tighter than it is: back by at least, forward by at most.
-                most = {"month": 31, "quarter": 92, "year": 366}.get(name, days)
-                return number * days if number > 0 and name in ("day", "week") else (number * most)
-            return None if name != unit else number
-        return whole_number(expression)
+            days, months = {"day": 1, "week": 7}, {"month": 1, "quarter": 3, "year": 12}
+            if number is not None and unit == "day" and name in days:
+                return number * days[name], unit
+            if number is not None and unit in ("day", MONTHS) and name in months:
+                return number * months[name], MONTHS
+            return None if number is None or name != unit else (number, unit)
+        number = whole_number(expression)
+        return None if number is None or unit == MONTHS else (number, unit)
 
     def _column(self, column: Any, scope: Scope) -> Value:
         self.line = line_of(column) or self.line

@@ -151,7 +151,7 @@ class WindowFlow(ValueFlow):
         if isinstance(end, str) or side != "preceding":
             return None, "all", "a frame that reads following rows"
         step = self._step(end, "day")
-        if step is None or step < 1:
+        if step is None or step[0] < 1:
             return day, "until", "a frame whose end is not a positive literal"
         if kind == "range":
             name = end.args["unit"].name.lower() if isinstance(end, exp.Interval) and end.args.get("unit") else "day"
