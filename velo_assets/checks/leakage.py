@@ -1,4 +1,7 @@
-"""Leakage checks, blocking, on every materialization of a feature table: lint of its SQL, sampled recomputation."""
+"""Leakage checks, blocking, on every materialization of a feature table: lint of its SQL, sampled recomputation.
+
+The matrix is held to the contract of its columns besides.
+"""
 
 from datetime import timedelta
 
@@ -9,14 +12,16 @@ from velo_assets.resources.data import WarehouseResource
 from velo_assets.warehouse.builds import forget_build
 from velo_assets.warehouse.sql_table import SqlTable, all_tables
 
+MATRIX = "features/runner_features"
+
 SAMPLED_DAYS = 1
 """Days that a check rebuilds from data cut at that day; the test suite and `velo leaks` try more."""
 
 
 def checks() -> list[dg.AssetChecksDefinition]:
-    """Two checks for every feature table."""
+    """Two checks for every feature table, and one for the matrix."""
     tables = [table for table in all_tables() if table.schema == "features"]
-    return [check for table in tables for check in (_lint(table), _recomputation(table))]
+    return [*(check for table in tables for check in (_lint(table), _recomputation(table))), _contract()]
 
 
 def _lint(table: SqlTable) -> dg.AssetChecksDefinition:
@@ -73,3 +78,30 @@ def _recomputation(table: SqlTable) -> dg.AssetChecksDefinition:
         )
 
     return time_travel
+
+
+def _contract() -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset_key(MATRIX),
+        name="known_by_the_decision",
+        blocking=True,
+        description="Contract: every feature the table holds for models is known when bets are chosen.",
+    )
+    def known_by_the_decision(warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        from velo_assets.warehouse.availability import DECISION_TIME, LateColumnError, assert_matrix_available
+        from velo_assets.warehouse.export import matrix_features
+
+        with warehouse.get_connection() as connection:
+            features = matrix_features(connection)
+            try:
+                assert_matrix_available(features, DECISION_TIME, table=MATRIX)
+            except LateColumnError as late:
+                forget_build(connection, MATRIX)
+                return dg.AssetCheckResult(passed=False, description=str(late))
+        return dg.AssetCheckResult(
+            passed=True,
+            metadata={"features": len(features)},
+            description=f"All {len(features)} features are known by the {DECISION_TIME.word}.",
+        )
+
+    return known_by_the_decision

@@ -29,6 +29,10 @@ class Known(IntEnum):
         return self.name.lower()
 
 
+DECISION_TIME = Known.MORNING
+"""When bets are chosen: the latest moment at which a feature may become known."""
+
+
 class LateColumnError(ValueError):
     """A column becomes known only after the decision that wants to use it."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from velo_assets.warehouse.availability import CORE_COLUMNS, Known
+from velo_assets.warehouse.availability import CORE_COLUMNS, DECISION_TIME
 from velo_assets.warehouse.dataflow.queries import follow
 from velo_assets.warehouse.moments import (
     LAST,
@@ -121,7 +121,7 @@ def _late(label: Label, day: int, flow: Flow) -> list[tuple[Origin, str, str]]:
     for moment, origin in label.items():
         if moment.phase == NEVER:
             out.append((origin, origin.rule, f"{origin.text} is not bounded to earlier days"))
-        elif moment.phase == WITHIN or flow.facts.proves(moment, Moment(Known.MORNING, day)):
+        elif moment.phase == WITHIN or flow.facts.proves(moment, Moment(DECISION_TIME, day)):
             continue
         elif flow.facts.proves(moment, Moment(LAST, day)):
             out.append((origin, origin.rule, f"{origin.text} is known only after the race's own day"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from velo_assets.warehouse.availability import Known
+from velo_assets.warehouse.availability import DECISION_TIME
 from velo_assets.warehouse.dataflow.tree import line_of, whole_number
 from velo_assets.warehouse.dataflow.values import Scope, ValueFlow
 from velo_assets.warehouse.moments import (
@@ -76,7 +76,7 @@ class WindowFlow(ValueFlow):
             if upper is None:
                 rule = "whole-history" if reach in ("all", "peers") else "unbounded-date"
                 out.setdefault(Moment(NEVER, 0), Origin(line, rule, f"{origin.text} through {reason}"))
-            elif upper.phase > Known.MORNING:
+            elif upper.phase > DECISION_TIME:
                 rule = {"until": "same-day-window", "peers": "same-race"}.get(reach, "same-day-window")
                 if reach == "until" and reason.startswith("rows"):
                     rule = "rows-window"
