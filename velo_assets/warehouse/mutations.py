@@ -298,7 +298,8 @@ SQL_MUTATIONS = (
             "trainer_sr_14d",
             "(select max(framed.won) from (select trainer_key, race_date, max(won) over (partition by trainer_key "
             "order by race_date rows between 1 preceding and 1 preceding) as won from (select run.trainer_key, "
-            f"run.race_date, max(past.won) as won, unnest([1, 2]) as copy from {_PAST} "
+            "run.race_date, max(past.won) as won, unnest([1, 2]) as copy from core.entries as run "
+            "left join core.results as past on past.runner_key = run.runner_key "
             "group by run.trainer_key, run.race_date) as doubled) as framed "
             "where framed.trainer_key = {row}.trainer_key and framed.race_date = {row}.race_date)",
         ),
