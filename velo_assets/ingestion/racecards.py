@@ -1,7 +1,8 @@
 """Racecards: JSON `{region: {course: {off: {race fields, runners: [...]}}}}` to one row per runner.
 
-Belongs here: reading a file into landing.racecards, names written as the results write them. Does not belong here:
-keys and typed racing terms (core/races.sql and core/entries.sql), writing cards (velo_assets/simulation/cards.py).
+Belongs here: reading a file into landing.racecards, names written as the results write them but for GB, which is left
+out. Does not belong here: keys and typed racing terms (core/races.sql and core/entries.sql), writing cards
+(velo_assets/simulation/cards.py).
 
 A card's `rpr` and `ts` are master ratings published before the race, another quantity than the result's: they land as
 `card_rating` and `card_speed_rating`. Non-runners land too, flagged, so that a withdrawal is a fact.
@@ -31,6 +32,9 @@ REASONS = {
     "duplicate_runner": "the same horse twice in one race; the first is kept",
 }
 """Reason codes of rejects."""
+
+_NOBODY = ("non-runner", "non runner")
+"""What a card writes for the jockey of a withdrawn horse."""
 
 MAX_FILE_BYTES = 1 << 28
 """A day's card is about 2 MB; a quarter of a gigabyte of JSON is no card and would not fit in memory once parsed."""
@@ -110,7 +114,7 @@ def read_racecards(path: Path) -> ParsedFile:
 
     Returns:
         One row per runner, columns of `RACECARDS_SCHEMA`. `horse`, `sire` and `dam` carry the country as the results
-        write it (`Getaway (GER)`; nothing for GB).
+        write it (`Getaway (GER)`), except that GB is left out.
 
     Raises:
         LayoutError: not JSON (with line and column), not nested as a card is, cut short, or too large.
@@ -199,8 +203,16 @@ def _race_rows(place: tuple[str, str, str], race: Any, rejects: list[Reject]) ->
                 **{name: _value(runner.get(source), kind) for name, (source, kind) in _RUNNER.items()},
                 "sire": _named(runner, "sire", "sire_region"),
                 "dam": _named(runner, "dam", "dam_region"),
-                "non_runner": _value(runner.get("non_runner"), pl.Boolean()) or False,
+                **_withdrawal(runner),
             }
+
+
+def _withdrawal(runner: dict[str, Any]) -> dict[str, Any]:
+    """Whether a runner is withdrawn, and nobody to ride it then; some cards say so in the jockey's place alone."""
+    jockey = _text(runner.get("jockey"))
+    unridden = jockey is not None and jockey.casefold() in _NOBODY
+    flagged = _value(runner.get("non_runner"), pl.Boolean()) or False
+    return {"jockey": None if unridden else jockey, "non_runner": flagged or unridden}
 
 
 def _reject(reason: str, label: str, value: object) -> Reject:

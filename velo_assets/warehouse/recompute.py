@@ -114,7 +114,11 @@ def parity(
     texts: Texts | None = None,
     rebuild_upstream: bool = True,
 ) -> CheckResult:
-    """T8: a past day served as an upcoming card (stage 'card', no results) has the features of the batch build."""
+    """T8: a past day at stage 'card', its own results unseen, has the features of the batch build.
+
+    The entries stay those of the result; that a card lands as the same entries is shown by
+    velo_assets_tests/features/test_card_parity.py.
+    """
 
     def alter(bench: Bench, day: date) -> None:
         for name in ENTRY_TABLES:

@@ -36,6 +36,17 @@ def test_figure_of_a_run_on_a_day_with_a_going_allowance(stables: Stables) -> No
     assert row["speed_figure_trend"] is None
 
 
+def test_a_trip_is_one_however_its_metres_are_written(stables: Stables) -> None:
+    # 1m0½f by its text, by whole metres and, where no text came, by the measured metres alone.
+    par_races(stables, count=3, distance_furlongs=8.5, distance_m=1709.928)
+    par_races(stables, count=2, distance_furlongs=8.5, distance_m=1710.0)
+    mine = {"horse_key": HORSE, "position": 1, "time_seconds": 99.0}
+    stables.race(DAY - timedelta(days=20), [mine], distance_furlongs=1720 / 201.168, distance_m=1720.0)
+    today = stables.race(DAY, [{"horse_key": HORSE}], distance_furlongs=8.5, distance_m=1717.2)[0]
+    row = stables.build("speed_figures", DAY, DAY)[today]
+    assert row["speed_at_trip"] == pytest.approx(100 + 10 - 10 / 2)
+
+
 def test_time_weighted_mean(stables: Stables) -> None:
     par_races(stables)
     # Alone on its day a race gives half its deviation to the allowance.

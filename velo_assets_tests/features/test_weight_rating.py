@@ -40,6 +40,16 @@ def test_weights_ratings_and_claims_of_a_handicap(stables: Stables) -> None:
         assert rows[second][name] is None
 
 
+def test_a_card_that_never_got_a_result_is_no_run(stables: Stables) -> None:
+    stables.race(
+        DAY - timedelta(days=30), [{"horse_key": 1, "official_rating": 66, "body_weight_lb": 1000, "position": 1}]
+    )
+    stables.race(DAY - timedelta(days=10), [{"horse_key": 1, "official_rating": 70, "body_weight_lb": 1100}])
+    today = stables.race(DAY, [{"horse_key": 1, "official_rating": 68, "body_weight_lb": 1010}])[0]
+    row = stables.build("weight_rating", DAY, DAY)[today]
+    assert (row["body_weight_delta_lb"], row["body_weight_vs_year_lb"], row["or_vs_year"]) == (10, 10, 2)
+
+
 def test_no_claim_without_a_rating_or_a_handicap(stables: Stables) -> None:
     unrated = stables.race(DAY, [{"weight_lb": 126}, {"weight_lb": 120, "official_rating": 60}], is_handicap=True)[0]
     level = stables.race(DAY, [{"weight_lb": 126, "official_rating": 75}, {"weight_lb": 126, "official_rating": 60}])[0]

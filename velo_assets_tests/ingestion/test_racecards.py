@@ -113,6 +113,11 @@ def test_non_runners_land_flagged(tmp_path: Path) -> None:
     assert rows.select("horse_name", "non_runner", "jockey").rows() == [("A", False, "Rex Dingle"), ("B", True, None)]
 
 
+def test_a_withdrawal_told_in_the_jockeys_place_alone_is_one(tmp_path: Path) -> None:
+    rows = read_racecards(write(tmp_path, card(race(runner("A"), runner("B", jockey="Non-Runner"))))).rows
+    assert rows.select("horse_name", "non_runner", "jockey").rows() == [("A", False, "Rex Dingle"), ("B", True, None)]
+
+
 def test_missing_and_odd_fields_are_null_never_zero(tmp_path: Path) -> None:
     odd = runner(
         "C",

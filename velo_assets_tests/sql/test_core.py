@@ -52,7 +52,8 @@ HEADGEAR = [
 ]
 NO_DISTANCE = [row(off="7:10", dist="", race_id="S1"), beaten(off="7:10", dist="", race_id="S1")]
 SIDECAR = """race_id,horse,declared_weight_lb,calls,rail,distance_m,race_times,sections
-S1,Gala Casino Star (IRE),1091,2 1,C+3,2400,(24.0) (48.5),24.0 24.5
+S1,GALA CASINO STAR (IRE),1091,2 1,C+3,2400,(24.0) (48.5),24.0 24.5
+S2,Epsilon (GB),1042,---,A,2015,---,---
 """
 LATER = {"region": "IRE", "dist_f": "9", "dist_m": "1811", "lbs": "124", "secs": "114.79", "dec": "4.5"}
 
@@ -87,7 +88,10 @@ def card_result(off: str, name: str, **changes: str) -> dict[str, str]:
 def cards() -> dict[str, Any]:
     runners = [card_runner("Alpha"), card_runner("Beta"), card_runner("Gone", non_runner=True), card_runner("Late")]
     coming = {**CARD, "off_time": "15:05", "runners": [card_runner("Delta"), card_runner("Gone", non_runner=True)]}
-    return {"GB": {"Ascot": {"14:30": {**CARD, "runners": runners}, "15:05": coming}}}
+    # A card of the short kind: no pedigree, owner or headgear for anyone.
+    short = {"sire": None, "dam": None, "damsire": None, "owner": None, "headgear": None, "headgear_first": False}
+    bare = {**CARD, "off_time": "15:40", "race_id": "S2", "runners": [card_runner("Epsilon", **short)]}
+    return {"GB": {"Ascot": {"14:30": {**CARD, "runners": runners}, "15:05": coming, "15:40": bare}}}
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +185,17 @@ def test_sidecar_gives_distance_rail_and_body_weight(core: duckdb.DuckDBPyConnec
     ]
 
 
+def test_a_sidecar_of_the_morning_serves_a_card(core: duckdb.DuckDBPyConnection) -> None:
+    assert races(core, "stage, distance_m, distance_furlongs, rail", "race_id = 'S2'") == [("card", 2015.0, 10.0, "A")]
+    assert runners(core, "entries", "wanted.horse, body_weight_lb", "15:40", "1") == [("Epsilon", 1042)]
+
+
+def test_parents_have_one_name_on_cards_and_in_results(core: duckdb.DuckDBPyConnection) -> None:
+    parents = "wanted.stage, sire, dam, damsire"
+    assert runners(core, "entries", parents, "7:10", "dam")[0] == ("result", "Dr Fong (USA)", "Abir", "Soviet Star")
+    assert runners(core, "entries", parents, "15:05", "1") == [("card", "Sire (IRE)", "Delta Dam", "Damsire")]
+
+
 def test_dead_heat_shares_the_win(core: duckdb.DuckDBPyConnection) -> None:
     columns = "position, outcome, won, win_share, dead_heat_runners, beaten_lengths, margin_lengths, time_seconds"
     assert runners(core, "results", columns, "1:10", "position, horse") == [
@@ -260,6 +275,7 @@ def test_headgear_unknown_none_and_first_time(core: duckdb.DuckDBPyConnection) -
            where race_key in (select race_key from core.races where country = 'HK')"""
     ).fetchall()
     assert hong_kong == [(None, None, 1, None, None)]
+    assert runners(core, "entries", "headgear, headgear_first_time", "15:40", "1") == [(None, None)]
 
 
 def test_prize_is_read_through_its_currency(core: duckdb.DuckDBPyConnection) -> None:
@@ -292,10 +308,11 @@ def test_card_becomes_races_and_entries_without_its_non_runners(core: duckdb.Duc
 
 
 def test_result_wins_over_card_and_the_differences_are_kept(core: duckdb.DuckDBPyConnection) -> None:
-    assert runners(core, "entries", "wanted.horse, jockey, wanted.stage", "14:30", "1") == [
-        ("Added (GB)", "Ann Rider", "result"),
-        ("Alpha (GB)", "Sub Rider", "result"),
-        ("Beta (GB)", "Ann Rider", "result"),
+    columns = "wanted.horse, jockey, card_rating, card_speed_rating, wanted.stage"
+    assert runners(core, "entries", columns, "14:30", "1") == [
+        ("Added (GB)", "Ann Rider", None, None, "result"),
+        ("Alpha (GB)", "Sub Rider", 101, 88, "result"),
+        ("Beta (GB)", "Ann Rider", 101, 88, "result"),
     ]
     assert core.execute("select change, card_value, result_value from core.card_changes order by all").fetchall() == [
         ("added runner", None, "Added (GB)"),

@@ -18,9 +18,10 @@ cards as (
 ),
 
 sidecar as (
-    select race_id, horse, declared_weight_lb
+    select race_id, name_key(horse) as horse_text, declared_weight_lb
     from landing.sectionals
-    qualify row_number() over (partition by race_id, horse order by sequence desc, line_number desc) = 1
+    where race_id in (select race_id from landed) or race_id in (select race_id from cards)
+    qualify row_number() over (partition by race_id, horse_text order by sequence desc, line_number desc) = 1
 ),
 
 latest_result as (
@@ -32,8 +33,14 @@ latest_result as (
 latest_card as (
     select race_key, max(sequence) as sequence
     from cards
-    where race_key not in (select race_key from latest_result)
     group by race_key
+),
+
+carded as (
+    select *, runner_key_of(race_key, horse_key) as runner_key
+    from cards
+    inner join latest_card using (race_key, sequence)
+    qualify row_number() over (partition by runner_key order by coalesce(non_runner, false), saddle_number) = 1
 ),
 
 from_results as (
@@ -50,27 +57,27 @@ from_results as (
         whole_number(landed.age) as age_years,
         upper(text_or_null(landed.sex)) as sex,
         coalesce(weight_lb_of(landed.wgt), weight_lb_of(landed.lbs)) as weight_lb,
-        -- A source that also leaves age, sire and owner blank does not report headgear: blank is unknown there, not none.
+        -- A source that also leaves sire and owner blank does not report headgear: blank is unknown there, not none.
         case
-            when text_or_null(landed.hg) is not null
-                or coalesce(text_or_null(landed.age), text_or_null(landed.sire), text_or_null(landed.owner)) is not null
+            when coalesce(text_or_null(landed.hg), text_or_null(landed.sire), text_or_null(landed.owner)) is not null
                 then coalesce(landed.hg, '')
         end as headgear_text,
         text_or_null(landed.jockey) as jockey,
         text_or_null(landed.trainer) as trainer,
         text_or_null(landed.owner) as owner,
         rating_of(landed."or") as official_rating,
-        text_or_null(landed.sire) as sire,
-        text_or_null(landed.dam) as dam,
-        text_or_null(landed.damsire) as damsire,
+        landed.sire,
+        landed.dam,
+        landed.damsire,
         sidecar.declared_weight_lb as body_weight_lb,
-        null::integer as card_rating,
-        null::integer as card_speed_rating,
+        carded.card_rating,
+        carded.card_speed_rating,
         'result' as stage,
         landed.source_file
     from landed
     inner join latest_result using (race_key, sequence)
-    left join sidecar on landed.race_id = sidecar.race_id and landed.horse = sidecar.horse
+    left join sidecar on landed.race_id = sidecar.race_id and name_key(landed.horse) = sidecar.horse_text
+    left join carded on landed.runner_key = carded.runner_key
 ),
 
 from_cards as (
@@ -78,14 +85,17 @@ from_cards as (
         cards.race_key,
         cards.race_date,
         cards.horse_key,
-        runner_key_of(cards.race_key, cards.horse_key) as runner_key,
+        cards.runner_key,
         cards.horse,
         cards.saddle_number,
         case when cards.race_type = 'Flat' then nullif(cards.stall, 0) end as stall,
         cards.age_years,
         cards.sex,
         cards.weight_lb,
-        coalesce(cards.headgear, '') || case when cards.headgear_first_time then '1' else '' end as headgear_text,
+        case
+            when coalesce(cards.headgear, cards.sire, cards.owner) is not null
+                then coalesce(cards.headgear, '') || case when cards.headgear_first_time then '1' else '' end
+        end as headgear_text,
         cards.jockey,
         cards.trainer,
         cards.owner,
@@ -93,17 +103,17 @@ from_cards as (
         cards.sire,
         cards.dam,
         cards.damsire,
-        null::integer as body_weight_lb,
+        sidecar.declared_weight_lb as body_weight_lb,
         cards.card_rating,
         cards.card_speed_rating,
         'card' as stage,
         cards.source_file
-    from cards
-    inner join latest_card using (race_key, sequence)
-    where not coalesce(cards.non_runner, false)
-    qualify row_number() over (partition by runner_key order by cards.saddle_number) = 1
+    from carded as cards
+    left join sidecar on cards.race_id = sidecar.race_id and name_key(cards.horse) = sidecar.horse_text
+    where not coalesce(cards.non_runner, false) and cards.race_key not in (select race_key from latest_result)
 ),
 
+-- Parents are found again by their names, and GB is written in three ways: `(GB)`, ` GB` and, on cards, not at all.
 gathered as (
     select * from from_results
     union all by name
@@ -130,9 +140,9 @@ select
     owner, -- owner as written
     label_key(owner) as owner_key, -- key of the owner's label
     official_rating::integer as official_rating, -- handicap mark before the race [rating]
-    sire, -- sire as written
-    dam, -- dam as written
-    damsire, -- sire of the dam as written
+    text_or_null(name_without_gb(trim(sire))) as sire, -- sire with country suffix, none for GB
+    text_or_null(name_without_gb(trim(dam))) as dam, -- dam with country suffix, none for GB
+    text_or_null(name_without_gb(trim(damsire))) as damsire, -- sire of the dam as written, without GB
     body_weight_lb::integer as body_weight_lb, -- weight of the horse itself, sidecar only [lb]
     card_rating::integer as card_rating, -- racecard's adjusted master rating, published before the race [rating]
     card_speed_rating::integer as card_speed_rating, -- racecard's adjusted speed rating, published before the race [rating]

@@ -18,9 +18,10 @@ cards as (
 
 sidecar as (
     -- Sidecars landed with a 0 before it was rejected.
-    select race_id, horse, case when distance_m > 0 then distance_m end as distance_m, rail
+    select race_id, name_key(horse) as horse_text, case when distance_m > 0 then distance_m end as distance_m, rail
     from landing.sectionals
-    qualify row_number() over (partition by race_id, horse order by sequence desc, line_number desc) = 1
+    where race_id in (select race_id from landed) or race_id in (select race_id from cards)
+    qualify row_number() over (partition by race_id, horse_text order by sequence desc, line_number desc) = 1
 ),
 
 latest_result as (
@@ -67,7 +68,7 @@ from_results as (
         min(landed.source_file) as source_file
     from landed
     inner join latest_result using (race_key, sequence)
-    left join sidecar on landed.race_id = sidecar.race_id and landed.horse = sidecar.horse
+    left join sidecar on landed.race_id = sidecar.race_id and name_key(landed.horse) = sidecar.horse_text
     group by landed.race_key
 ),
 
@@ -87,17 +88,18 @@ from_cards as (
         min(text_or_null(cards.age_band)) as age_band,
         min(text_or_null(cards.sex_restriction)) as sex_restriction,
         min(cards.distance_text) as distance_text,
-        min(cards.distance_yards) * 0.9144 as measured_m,
+        coalesce(min(sidecar.distance_m), min(cards.distance_yards) * 0.9144) as measured_m,
         min(text_or_null(cards.going)) as going,
         min(text_or_null(cards.surface)) as surface_text,
         bool_or(cards.is_handicap or is_handicap_name(cards.race_name)) as is_handicap,
         max(cards.declared_runners) as declared_runners,
         count(*) filter (where not coalesce(cards.non_runner, false)) as field_size,
-        null as rail,
+        min(sidecar.rail) as rail,
         'card' as stage,
         min(cards.source_file) as source_file
     from cards
     inner join latest_card using (race_key, sequence)
+    left join sidecar on cards.race_id = sidecar.race_id and name_key(cards.horse) = sidecar.horse_text
     group by cards.race_key
 ),
 

@@ -15,15 +15,16 @@ races as (
 ),
 
 sidecar as (
-    select race_id, text_key(horse) as horse_text, call_positions, section_seconds, leader_elapsed_seconds,
-        leader_section_seconds, sequence
+    select race_id, name_key(horse) as horse_text, call_positions, section_seconds, leader_elapsed_seconds,
+        leader_section_seconds, sequence, line_number
     from landing.sectionals
+    where race_id in (select race_id from races)
 ),
 
 latest as (
     select *
     from sidecar
-    qualify row_number() over (partition by race_id, horse_text order by sequence desc) = 1
+    qualify row_number() over (partition by race_id, horse_text order by sequence desc, line_number desc) = 1
 ),
 
 -- race_id is reused over the years: a row that fits two races of the window fits neither.
@@ -33,7 +34,7 @@ matched as (
         latest.leader_elapsed_seconds, latest.leader_section_seconds
     from entries
     join races on entries.race_key = races.race_key
-    join latest on races.race_id = latest.race_id and text_key(entries.horse) = latest.horse_text
+    join latest on races.race_id = latest.race_id and name_key(entries.horse) = latest.horse_text
     qualify count(*) over (partition by latest.race_id, latest.horse_text) = 1
 ),
 

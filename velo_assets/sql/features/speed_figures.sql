@@ -23,13 +23,13 @@ races as (
         race_date,
         race_key,
         hash(country, course, surface, code) as track,
-        hash(country, course, surface, code, distance_m) as trip,
+        -- Half furlongs, to which every layout and every card writes a distance: metres of one trip differ from file to file.
+        hash(country, course, surface, code, round(2 * distance_furlongs)) as trip,
         hash(country, code, coalesce(cast(race_class as varchar), pattern, ''), coalesce(rating_band_high, 0)) as level,
         going_group,
-        distance_m,
         field_size
     from core.races
-    where race_date >= cast($start as date) - 1825 and race_date <= cast($end as date) and distance_m is not null
+    where race_date >= cast($start as date) - 1825 and race_date <= cast($end as date) and distance_furlongs is not null
 ),
 calls as (
     select runner_key, race_key, call_number, calls, position_at_call, leader_elapsed_seconds
@@ -118,16 +118,13 @@ race_pars as (
     select
         race_deviations.race_key,
         race_deviations.par_seconds,
-        allowances.allowance,
-        race_deviations.deviation - allowances.allowance - level_pars.level_deviation as race_deviation
+        allowances.allowance
     from race_deviations
     inner join allowances on allowances.track = race_deviations.track and allowances.race_date = race_deviations.race_date
-    inner join level_pars on level_pars.level = race_deviations.level and level_pars.race_date = race_deviations.race_date
 ),
 runner_calls as (
     select
         runner_key,
-        any_value(race_key) as race_key,
         -- The last call is the finish; the one before it is the entry to the straight.
         max(case when call_number = calls - 1 then position_at_call end) as straight_position
     from calls

@@ -1,5 +1,5 @@
 -- grain: one row per runner
--- point in time: entries and races of this race and of the horse's strictly earlier race days
+-- point in time: entries and races of this race and of the horse's strictly earlier race days; only days with a result count as runs
 -- look-back: 730 days, horses that run in the window only
 -- description: Weight carried against the field, the jockey's claim, official rating against the field, body weight and its moves.
 with window_horses as (
@@ -37,8 +37,8 @@ horse_days as (
     select
         entries.horse_key,
         entries.race_date,
-        max(entries.body_weight_lb) as body_weight_lb,
-        max(entries.official_rating) as official_rating,
+        max(case when results.runner_key is not null then entries.body_weight_lb end) as body_weight_lb,
+        max(case when results.runner_key is not null then entries.official_rating end) as official_rating,
         max(case when results.won = 1 then entries.body_weight_lb end) as winning_body_weight_lb,
         max(case when results.won = 1 then entries.weight_lb end) as winning_weight_lb
     from entries
