@@ -45,6 +45,16 @@ def test_calls_where_comments_are_blank_and_six_runs_only(stables: Stables) -> N
     assert row["lead_rate"] == pytest.approx(0.24 / 8)
 
 
+def test_a_card_that_never_got_a_result_is_no_run(stables: Stables) -> None:
+    stables.race(DAY - timedelta(days=30), [{"horse_key": 1, "position": 1, "style_score": 1.0}])
+    stables.race(DAY - timedelta(days=20), [{"horse_key": 1}])
+    today = stables.race(DAY, [{"horse_key": 1}])[0]
+    row = stables.build("running_style", DAY, DAY)[today]
+    assert (row["style_last"], row["style_runs"]) == (1.0, 1)
+    stables.race(DAY - timedelta(days=10), [{"horse_key": 1, "position": 1}])
+    assert stables.build("running_style", DAY, DAY)[today]["style_last"] is None
+
+
 def test_comments_of_the_same_day_do_not_count(stables: Stables) -> None:
     first = stables.race(DAY, [{"horse_key": 1, "position": 1, "style_score": 1.0}])[0]
     row = stables.build("running_style", DAY, DAY)[first]

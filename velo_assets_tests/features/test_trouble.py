@@ -31,6 +31,15 @@ def test_rates_over_three_runs_and_a_year(stables: Stables) -> None:
     assert row["not_completed_rate"] == pytest.approx(1 / 5)
 
 
+def test_a_card_that_never_got_a_result_is_no_run(stables: Stables) -> None:
+    for days, flag in ((50, "trouble_wide"), (40, "trouble_wide"), (30, "trouble_hampered")):
+        stables.race(DAY - timedelta(days=days), [{"horse_key": 1, "position": 1, **CLEAR, flag: True}])
+    stables.race(DAY - timedelta(days=20), [{"horse_key": 1}])
+    today = stables.race(DAY, [{"horse_key": 1}])[0]
+    row = stables.build("trouble", DAY, DAY)[today]
+    assert (row["trouble_last"], row["trouble_rate"]) == (1, 1)
+
+
 def test_blank_comments_are_null(stables: Stables) -> None:
     stables.race(DAY - timedelta(days=10), [{"horse_key": 1, "position": 1}])
     stables.race(DAY, [{"horse_key": 1, "position": 1, **CLEAR, "trouble_wide": True}])

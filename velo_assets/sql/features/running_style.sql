@@ -1,5 +1,5 @@
 -- grain: one row per runner
--- point in time: comments and calls of the horse's strictly earlier race days; the race's own pace is the sum of its runners' past rates
+-- point in time: comments and calls of the horse's strictly earlier race days, only days with a result count as runs; the race's own pace is the sum of its runners' past rates
 -- look-back: the last six runs within 730 days, horses that run in the window only
 -- description: Running style (led, prominent, held up) as shrunk rates over the last six runs, from comments, from the first call where comments are blank; the pace those make in this race; style against pace and draw.
 with window_horses as (
@@ -32,10 +32,13 @@ horse_days as (
     select
         entries.horse_key,
         entries.race_date,
-        max(coalesce(
+        max(case when results.runner_key is not null then entries.race_date end) as run_date,
+        -- -1 stands for the unknown style of a run, so that a lag over runs never steps back to an older run.
+        max(case when results.runner_key is not null then coalesce(
             results.style_score,
-            case when races.field_size > 1 and first_calls.position_at_call is not null then 1 - (least(first_calls.position_at_call, races.field_size) - 1) / (races.field_size - 1) end
-        )) as style_score
+            case when races.field_size > 1 and first_calls.position_at_call is not null then 1 - (least(first_calls.position_at_call, races.field_size) - 1) / (races.field_size - 1) end,
+            -1
+        ) end) as run_style
     from entries
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
@@ -47,12 +50,12 @@ horse_lags as (
         horse_key,
         race_date,
         -- A lag knows no look-back of its own; the date beside it gives it one.
-        case when race_date - lag(race_date, 1) over runs <= 730 then lag(style_score, 1) over runs end as score_1,
-        case when race_date - lag(race_date, 2) over runs <= 730 then lag(style_score, 2) over runs end as score_2,
-        case when race_date - lag(race_date, 3) over runs <= 730 then lag(style_score, 3) over runs end as score_3,
-        case when race_date - lag(race_date, 4) over runs <= 730 then lag(style_score, 4) over runs end as score_4,
-        case when race_date - lag(race_date, 5) over runs <= 730 then lag(style_score, 5) over runs end as score_5,
-        case when race_date - lag(race_date, 6) over runs <= 730 then lag(style_score, 6) over runs end as score_6
+        case when race_date - lag(run_date, 1 ignore nulls) over runs <= 730 then nullif(lag(run_style, 1 ignore nulls) over runs, -1) end as score_1,
+        case when race_date - lag(run_date, 2 ignore nulls) over runs <= 730 then nullif(lag(run_style, 2 ignore nulls) over runs, -1) end as score_2,
+        case when race_date - lag(run_date, 3 ignore nulls) over runs <= 730 then nullif(lag(run_style, 3 ignore nulls) over runs, -1) end as score_3,
+        case when race_date - lag(run_date, 4 ignore nulls) over runs <= 730 then nullif(lag(run_style, 4 ignore nulls) over runs, -1) end as score_4,
+        case when race_date - lag(run_date, 5 ignore nulls) over runs <= 730 then nullif(lag(run_style, 5 ignore nulls) over runs, -1) end as score_5,
+        case when race_date - lag(run_date, 6 ignore nulls) over runs <= 730 then nullif(lag(run_style, 6 ignore nulls) over runs, -1) end as score_6
     from horse_days
     window runs as (partition by horse_key order by race_date)
 ),

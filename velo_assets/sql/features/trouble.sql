@@ -1,5 +1,5 @@
 -- grain: one row per runner
--- point in time: comments of the horse's strictly earlier race days, collapsed to one row per horse and day
+-- point in time: comments of the horse's strictly earlier race days, collapsed to one row per horse and day; only days with a result count as runs
 -- look-back: the last three runs within 730 days, and 365 days, horses that run in the window only
 -- description: Trouble in running, from comments: how often the horse was slowly away, hampered, short of room, wide or made mistakes.
 with window_horses as (
@@ -30,7 +30,9 @@ horse_days as (
         entries.race_date,
         max(results.slowly_away) as slowly_away,
         max(results.mistakes) as mistakes,
-        max(results.trouble) as trouble,
+        max(case when results.runner_key is not null then entries.race_date end) as run_date,
+        -- -1 stands for a run without a comment, so that a lag over runs never steps back to an older run.
+        max(case when results.runner_key is not null then coalesce(results.trouble, -1) end) as run_trouble,
         max(results.blocked) as blocked,
         max(case when results.outcome = 'finished' then 0 when results.outcome is not null and results.outcome <> 'unknown' then 1 end) as not_completed
     from entries
@@ -50,9 +52,9 @@ horse_windows as (
         horse_key,
         race_date,
         -- A lag knows no look-back of its own; the date beside it gives it one.
-        case when race_date - lag(race_date, 1) over runs <= 730 then lag(trouble, 1) over runs end as trouble_1,
-        case when race_date - lag(race_date, 2) over runs <= 730 then lag(trouble, 2) over runs end as trouble_2,
-        case when race_date - lag(race_date, 3) over runs <= 730 then lag(trouble, 3) over runs end as trouble_3,
+        case when race_date - lag(run_date, 1 ignore nulls) over runs <= 730 then nullif(lag(run_trouble, 1 ignore nulls) over runs, -1) end as trouble_1,
+        case when race_date - lag(run_date, 2 ignore nulls) over runs <= 730 then nullif(lag(run_trouble, 2 ignore nulls) over runs, -1) end as trouble_2,
+        case when race_date - lag(run_date, 3 ignore nulls) over runs <= 730 then nullif(lag(run_trouble, 3 ignore nulls) over runs, -1) end as trouble_3,
         last_value(blocked ignore nulls) over days_365 as blocked_last,
         avg(slowly_away) over days_365 as slowly_away_rate,
         avg(mistakes) over days_365 as mistakes_rate,
