@@ -20,11 +20,11 @@ def strengths(stables: Stables, start: date, end: date) -> dict[str, tuple[float
     return {entity: (runs, wins) for entity, runs, wins in rows}
 
 
-def season(stables: Stables, year: int, wins_of_trainer_1: int) -> None:
+def season(stables: Stables, year: int, wins_of_trainer_1: int, **conditions: str) -> None:
     for day in range(40):
         positions = (1, 2) if day < wins_of_trainer_1 else (2, 1)
         runners = [{"trainer_key": key, "position": place} for key, place in enumerate(positions, start=1)]
-        stables.race(date(year, 3, 1) + timedelta(days=day), runners)
+        stables.race(date(year, 3, 1) + timedelta(days=day), runners, **conditions)
 
 
 def test_moments_worked_by_hand(stables: Stables) -> None:
@@ -35,6 +35,17 @@ def test_moments_worked_by_hand(stables: Stables) -> None:
     assert runs == pytest.approx((1 - 19 / 39) / (19 / 39))
     # Expected 20 each: spread 2 * 20 * (1/2)^2 = 10; relative variance (10 - 1)/(40 - 800/40) = 9/20.
     assert wins == pytest.approx(20 / 9)
+
+
+def test_a_course_is_that_of_its_country_on_any_surface(stables: Stables) -> None:
+    stables.race(YEAR, [{"trainer_key": 1}])
+    season(stables, 2019, 30, surface="turf")
+    season(stables, 2019, 10, surface="all-weather")
+    # One cell a trainer has no spread.
+    assert "trainer at course" not in strengths(stables, YEAR, date(2020, 12, 31))
+    season(stables, 2019, 10, surface="all-weather", country="AUS")
+    season(stables, 2019, 30, surface="turf", country="AUS")
+    assert "trainer at course" in strengths(stables, YEAR, date(2020, 12, 31))
 
 
 def test_no_spread_beyond_chance_is_an_infinite_strength(stables: Stables) -> None:

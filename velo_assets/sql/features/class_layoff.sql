@@ -14,7 +14,7 @@ entries as (
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
-    select runner_key, won, position
+    select runner_key, won
     from core.results
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),

@@ -13,7 +13,7 @@ results as (
     where race_date >= cast($start as date) - interval 2 year and race_date <= cast($end as date)
 ),
 races as (
-    select race_key, course, surface, code, distance_furlongs, going_group, field_size
+    select race_key, country, course, surface, code, distance_furlongs, field_size
     from core.races
     where race_date >= cast($start as date) - interval 2 year and race_date <= cast($end as date)
 ),
@@ -33,10 +33,9 @@ runs as (
         entries.horse_key,
         case when entries.sire <> '' then hash(entries.sire) end as sire_key,
         entries.stall,
-        hash(races.course, races.surface) as course_key,
-        races.going_group,
+        hash(races.country, races.course) as course_key,
+        hash(races.country, races.course, races.surface, round(races.distance_furlongs)) as trip,
         races.code,
-        round(races.distance_furlongs) as distance_band,
         races.field_size,
         results.won,
         1.0 / races.field_size as expected
@@ -90,13 +89,13 @@ cells as (
     where sire_key is not null
     group by sire_key, season
     union all
-    select 10, hash(course_key, distance_band), hash(ntile_of_field), season, max(race_date), count(*), sum(won), sum(expected)
+    select 10, trip, hash(ntile_of_field), season, max(race_date), count(*), sum(won), sum(expected)
     from (
-        select race_date, season, course_key, distance_band, won, expected, least(cast(floor(5.0 * (stall - 1) / field_size) as integer), 4) as ntile_of_field
+        select race_date, season, trip, won, expected, least(cast(floor(5.0 * (stall - 1) / field_size) as integer), 4) as ntile_of_field
         from runs
         where stall is not null and code in ('flat', 'all-weather') and field_size > 1
     )
-    group by course_key, distance_band, ntile_of_field, season
+    group by trip, ntile_of_field, season
 ),
 cells_before_year as (
     select years.race_date, cells.entity_number, cells.parent_key, cells.cell_key, sum(cells.runs) as runs, sum(cells.wins) as wins, sum(cells.expected) as expected
