@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from benchmarks import choice_study
 from velo_assets.modelling.bootstrap import roi_interval
 from velo_assets.modelling.fundamental import FundamentalSettings
 from velo_assets.modelling.market import MINIMUM_ODDS, devig
@@ -259,6 +260,7 @@ def report(results: list[tuple[Arm, list[GateDecision], list[float]]], command: 
         f"{np.mean(honest):+.1%} in the planted arm, +5% or more in {np.mean(np.array(honest) > ALARM_ROI):.0%} of its",
         "worlds: an alarm at an estimate of +5% would refuse many of the gains that the gate has to see.",
         "",
+        *choice_study.section(),
     ]
     return "\n".join(lines)
 

@@ -287,7 +287,7 @@ def error_map(
         "models/blend",
     ),
     "The verdict: reports/tear_sheet.html for people, reports/scoreboard.json for programs, the promotion gate's "
-    "decision, and the run kept for `velo compare`.",
+    "decision over the market, and the run kept for `velo compare`.",
     {"html", "json"},
     REPORT_CODE,
 )

@@ -195,7 +195,7 @@ def read_exchange_book(connection: duckdb.DuckDBPyConnection, predictions: pl.Da
 
 
 def choose_shipped(predictions: pl.DataFrame) -> str:
-    """The recipe to ship: the better of blend and experts on all folds but the last, which stays unopened.
+    """The recipe to ship: the better of blend and experts on all folds but the last.
 
     Args:
         predictions: wide frame.
@@ -203,16 +203,50 @@ def choose_shipped(predictions: pl.DataFrame) -> str:
     Returns:
         `blend` or `experts`; the blend when there is one fold only.
     """
+    chosen = shipped_by_fold(predictions)
+    return chosen[max(chosen)]
+
+
+def shipped_by_fold(predictions: pl.DataFrame) -> dict[int, str]:
+    """The recipe that would have been shipped for each fold: the better of blend and experts on the folds before it.
+
+    Args:
+        predictions: wide frame.
+
+    Returns:
+        Recipe by fold, ascending; the blend where no fold before it decides.
+    """
     folds = sorted(predictions["fold"].unique().to_list())
-    earlier = predictions.filter(pl.col("fold") < folds[-1])
     names = [f"probability_{recipe}" for recipe in SHIPPABLE if f"probability_{recipe}" in predictions.columns]
     whole = pl.all_horizontal(*(pl.col(name).is_not_null() for name in names)).all().over("race_key")
-    rows = earlier.filter(whole & (pl.col("win_share").sum().over("race_key") - 1).abs().lt(1e-6))
+    rows = predictions.filter(whole & (pl.col("win_share").sum().over("race_key") - 1).abs().lt(1e-6))
     if rows.is_empty():
-        return SHIPPABLE[0]
+        return dict.fromkeys(folds, SHIPPABLE[0])
     races = Races.from_frame(rows.select("race_date", "race_key", "win_share"))
-    r2 = {name.removeprefix("probability_"): races.r2(rows[name].to_numpy()) for name in names}
-    return max(r2, key=lambda recipe: r2[recipe])
+    loss = {name.removeprefix("probability_"): races.loss(rows[name].to_numpy()) for name in names}
+    fold_of_race = rows["fold"].to_numpy()[races.race_starts]
+    chosen = {}
+    for fold in folds:
+        earlier = fold_of_race < fold
+        # The races are the same, so the smaller loss is the larger R2.
+        chosen[fold] = min(loss, key=lambda recipe: loss[recipe][earlier].sum()) if earlier.any() else SHIPPABLE[0]
+    return chosen
+
+
+def judged_probability(predictions: pl.DataFrame) -> pl.Expr:
+    """The probability that a trial is about: in each fold that of the recipe which the folds before it chose.
+
+    Judged by what is shipped in the end, the choice would be made and judged by the same races, and luck would pass the
+    gate up to twice as often (docs/gate_study.md).
+
+    Args:
+        predictions: wide frame.
+    """
+    chosen = shipped_by_fold(predictions)
+    recipe = pl.col("fold").replace_strict(chosen, return_dtype=pl.String)
+    return pl.coalesce(
+        pl.when(recipe == name).then(pl.col(f"probability_{name}")) for name in sorted(set(chosen.values()))
+    )
 
 
 def judge(
@@ -231,7 +265,7 @@ def judge(
     null_rates: Mapping[str, float] | None = None,
     training_rows: int | None = None,
 ) -> Verdict:
-    """Put the shipped recipe to the promotion gate.
+    """Put the shipped recipe to the promotion gate, each fold by the recipe that the folds before it chose.
 
     Args:
         predictions: wide frame.
@@ -249,8 +283,8 @@ def judge(
         training_rows: runners before the last cutoff.
     """
 
-    def candidate(name: str, column: str) -> Candidate:
-        rows = predictions.select("race_date", "race_key", "runner_key", "fold", pl.col(column).alias("probability"))
+    def candidate(name: str, probability: pl.Expr) -> Candidate:
+        rows = predictions.select("race_date", "race_key", "runner_key", "fold", probability.alias("probability"))
         return Candidate(name, price_kind, code, rows)
 
     settled = predictions.filter((pl.col("win_share").sum().over("race_key") - 1).abs() < 1e-6)
@@ -274,11 +308,11 @@ def judge(
         null_rate_by_family=dict(null_rates or {}),
         training_rows=training_rows,
     )
-    reference = champion or candidate("market with its beta fitted", "probability_market_beta")
+    reference = champion or candidate("market with its beta fitted", pl.col("probability_market_beta"))
     decision = decide(
-        candidate(challenger or shipped, f"probability_{shipped}"),
+        candidate(challenger or shipped, judged_probability(predictions)),
         reference,
-        candidate("market", "market_probability"),
+        candidate("market", pl.col("market_probability")),
         predictions.select("race_date", "race_key", "runner_key", "win_share").sort(
             "race_date", "race_key", "runner_key"
         ),

@@ -120,7 +120,7 @@ def build_tear_sheet(
         strategy_id: strategy shown in detail; when it placed no bet, the one that placed most.
         shipped: recipe whose probabilities are shown.
         acceptance: rows `criterion, target, value, met` of the scoreboard.
-        gate: `passed, reasons` of the scoreboard.
+        gate: `passed, reasons` of the scoreboard, over the market.
         error_map: address of the page of the modules, relative to this one; None when there is none.
 
     Returns:
@@ -572,9 +572,11 @@ def _acceptance_row(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gate(gate: Mapping[str, Any]) -> dict[str, Any]:
-    """The gate's verdict."""
+    """The gate's verdict over the market, whoever is champion: that comparison is made where a version is trained."""
+    verdict = "would let it through" if gate["passed"] else "refuses it: a result, not a fault"
     words = (
-        "The gate lets it through." if gate["passed"] else "The gate refuses it. A refusal is a result, not a fault."
+        f"Over the market with its exponent fitted the gate {verdict}. It judges each year by the recipe that the "
+        "years before it chose. A trained version has to beat the champion, once there is one."
     )
     return {"passed": gate["passed"], "reasons": list(gate["reasons"]), "words": words}
 

@@ -45,7 +45,7 @@ class WrittenVerdict:
         scoreboard: content of scoreboard.json.
         pictures: PNG bytes by name.
         run_id: folder of the stored run.
-        decision: the gate's.
+        decision: the gate's over the market; what a trained version must beat is the champion, see `serving.recipe`.
     """
 
     headline: str

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
+from velo_assets.betting.backtest import judged_probability
 from velo_assets.betting.compare import RUNS_OF_VERSIONS, UnknownRunError, load_run
 from velo_assets.modelling.guards import MissingFeatureError
 from velo_assets.modelling.promotion import Candidate, GateDecision
@@ -112,7 +113,7 @@ def _predictions_of(
         return None
     bundle = load_bundle(registry.load_files(champion.name, champion.version))
     judged = run.predictions.filter(pl.col("race_date") < bundle.cutoff).select(
-        *KEYS, pl.col("fold").cast(pl.Int32), pl.col(f"probability_{bundle.shipped}").alias("probability")
+        *KEYS, pl.col("fold").cast(pl.Int32), judged_probability(run.predictions).alias("probability")
     )
     # Of years before its backtest it was never asked; and where the backtest ended before its training did, nothing it
     # says of the days between is out of sample.
