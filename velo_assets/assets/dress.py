@@ -6,6 +6,7 @@ Belongs here: turning domain values into Dagster metadata. Does not belong here:
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 Lineage = Mapping[str, Sequence[tuple[str, str]]]
 """Output column to the (`schema/table`, column) pairs it is made from."""
+
+PALETTE = 64
+"""Colours of a picture in the UI: a quarter of the bytes of 16 million, and no difference to the eye."""
 
 Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 """What turns a function into an asset."""
@@ -136,8 +140,26 @@ def made_of(lineage: Lineage) -> dg.MarkdownMetadataValue:
 
 
 def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
-    """A PNG shown inline in the UI."""
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+    """A PNG shown inline in the UI, in `PALETTE` colours.
+
+    Inline because Dagster's web server serves no files; it is so kept with every event that carries it.
+    """
+    from PIL import Image
+
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as full:
+        full.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(small.getvalue()).decode()})")
+
+
+def show_once(context: dg.AssetExecutionContext, pictures: Mapping[str, dg.MarkdownMetadataValue]) -> None:
+    """Show the pictures of a yearly asset with the last year of the run; as its metadata each year would keep a copy.
+
+    Args:
+        context: of the running asset.
+        pictures: name to what `picture` made.
+    """
+    context.add_asset_metadata(pictures, partition_key=max(context.partition_keys))
 
 
 def rows_by_year(connection: duckdb.DuckDBPyConnection, name: str) -> dg.MarkdownMetadataValue:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import picture, rows_by_year, table_asset, table_metadata
+from velo_assets.assets.dress import picture, rows_by_year, show_once, table_asset, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.partitions import Window, window_of
 from velo_assets.resources.data import WarehouseResource
@@ -121,7 +121,7 @@ def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
     }
     if settled.height:
         png = market_reliability_png(settled["probability"].to_numpy(), settled["win_share"].to_numpy())
-        extra["reliability"] = picture(png, "How often runners win against what the starting price says")
+        show_once(context, {"reliability": picture(png, "How often runners win against what the starting price says")})
     lineage = {column.name: [("core/prices", "decimal_odds")] for column in PROBABILITIES[4:-1]} | {
         column.name: [("core/prices", column.name)] for column in PROBABILITIES[:4]
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import Lineage, asset_key, picture, rows_by_year, table_metadata
+from velo_assets.assets.dress import Lineage, asset_key, picture, rows_by_year, show_once, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.partitions import YEARLY, Window, window_of
 from velo_assets.resources.data import DataRootResource, WarehouseResource
@@ -148,13 +148,15 @@ def _model_asset(
             extra["no_fold"] = (
                 f"Nothing to score in {window.years[0]} to {window.years[-1]}: {NO_FOLD}. The window is empty."
             )
-        for name_of_file, content in folds[-1].files.items() if folds else ():
-            if isinstance(content, bytes):
-                extra[name_of_file.removesuffix(".png")] = picture(content, "What moves the score, latest races")
+        pictures = {
+            name_of_file.removesuffix(".png"): picture(content, "What moves the score, latest races")
+            for name_of_file, content in (folds[-1].files.items() if folds else ())
+            if isinstance(content, bytes)
+        }
         scored = [fold for fold in folds if fold.metrics.get("r2") is not None]
         if scored:
             extra["r2_latest"] = float(scored[-1].metrics["r2"])
-            extra["r2_per_fold"] = picture(
+            pictures["r2_per_fold"] = picture(
                 lines_per_fold_png(
                     [fold.fold.fold for fold in scored],
                     {
@@ -165,6 +167,7 @@ def _model_asset(
                 ),
                 "R2 per fold, out of sample",
             )
+        show_once(context, pictures)
         return dg.MaterializeResult(metadata=table_metadata(built, columns, lineage, **extra))
 
     return model

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from velo_assets.assets.builds import nodes_of
 from velo_assets.automation.instance import process_tag
+from velo_assets.automation.retention import forget_old_runs, keep_runs_days
 from velo_assets.partitions import range_tags
 from velo_assets.settings import LAYERS, DataRoot
 from velo_assets.warehouse.builds import WHOLE, Node, forget_years, stale, stored_fingerprints
@@ -120,7 +122,7 @@ def run_chain(
     years: tuple[int, int] | None = None,
     say: Callable[[str], None] = print,
 ) -> Outcome:
-    """Land new files, then build whatever is out of date up to a layer.
+    """Land new files, then build whatever is out of date up to a layer; old runs are forgotten on the way.
 
     Args:
         defs: the definitions.
@@ -135,8 +137,12 @@ def run_chain(
 
     Raises:
         RunFailed: a step failed.
+        ValueError: no such layer, or `VELO_KEEP_RUNS_DAYS` is no number of days.
     """
     outcome = Outcome()
+    forgotten = forget_old_runs(instance, datetime.now(UTC))
+    if forgotten:
+        say(f"Dagster forgot {len(forgotten)} runs older than {keep_runs_days()} days.")
     execute(defs, instance, "land", outcome)
     nodes = nodes_of(asset for asset in defs.assets or [] if isinstance(asset, dg.AssetsDefinition))
     todo = plan(nodes, root, to_layer=to_layer, years=years)

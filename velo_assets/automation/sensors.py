@@ -16,6 +16,7 @@ from velo_assets.assets.serving import TRAIN_TAG
 from velo_assets.automation.alarms import ALARM_SENSORS
 from velo_assets.automation.instance import PROCESS_TAG
 from velo_assets.automation.jobs import evaluate, land, refresh, train
+from velo_assets.automation.retention import old_runs
 from velo_assets.ingestion.inputs import files_in
 from velo_assets.partitions import range_tags
 from velo_assets.resources.data import DataRootResource
@@ -120,7 +121,7 @@ def retrain_when_asked(context: dg.SensorEvaluationContext) -> dg.SensorResult |
     return dg.SensorResult(run_requests=[request], cursor=cursor)
 
 
-SENSORS = (new_files, landed_years, results_of_predicted_races, retrain_when_asked, *ALARM_SENSORS)
+SENSORS = (new_files, landed_years, results_of_predicted_races, retrain_when_asked, *ALARM_SENSORS, old_runs)
 
 
 def _landing_key(state: str, attempt: int) -> str:

@@ -1,6 +1,6 @@
 """What a command asks of the runs that it launches."""
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,19 @@ def test_years_of_which_nothing_has_landed_are_not_called_up_to_date(
     with dg.DagsterInstance.ephemeral() as instance:
         run_chain(dg.Definitions(), instance, DataRoot(tmp_path), years=years, say=lines.append)
     assert lines == [said]
+
+
+def test_a_run_of_the_chain_forgets_old_runs_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "execute", lambda *_, **__: None)
+    monkeypatch.setattr(runner, "plan", lambda *_, **__: Plan((), None, None, ()))
+    lines: list[str] = []
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        for days in (59, 61):
+            run = dg.DagsterRun("nightly", status=dg.DagsterRunStatus.SUCCESS)
+            instance.run_storage.add_historical_run(run, datetime.now(UTC) - timedelta(days=days))
+        run_chain(dg.Definitions(), instance, DataRoot(tmp_path), say=lines.append)
+        assert instance.get_runs_count() == 1
+    assert lines == ["Dagster forgot 1 runs older than 60 days.", "Everything is up to date."]
 
 
 def test_a_year_that_was_forgotten_is_emptied_also_when_it_is_asked_for_by_name(tmp_path: Path) -> None:
