@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from velo_assets.betting.settle import SETTLED
 from velo_assets.modelling.bootstrap import paired_delta_r2
 from velo_assets.monitoring.evaluation import evaluate_races
 from velo_assets.reports.pages import banners, number, percent, render_page, write_page
@@ -22,7 +23,6 @@ from velo_assets.serving.prediction_log import served_predictions
 from velo_assets.warehouse.build import table_exists
 from velo_assets.warehouse.query import frame_of
 
-SETTLED_STATUS = ("won", "placed", "lost")
 WEEK_DRAWS = 1000
 DAYS_FOR_AN_INTERVAL = 3
 """With fewer race days a day-block bootstrap has nothing to resample."""
@@ -121,12 +121,14 @@ def render_text(template: str, **context: Any) -> str:
 
 
 def _gather(connection: duckdb.DuckDBPyConnection, start: date, end: date, price_kind: str) -> dict[str, Any]:
+    versions = _versions(connection, start, end, price_kind)
     return {
         "races": _races(connection, start, end),
-        "predictions": _predictions(connection, start, end, price_kind),
+        "predictions": [_told(version) for version in versions],
+        "spoken_for": _spoken_for(versions),
         "strategies": _strategies(connection, start, end),
         "drift": _drift(connection),
-        "quality": _quality(connection, start, end),
+        "quality": _quality(connection, start, end, price_kind),
         "changes": _changes(connection, start, end),
         "decision": _decision(connection, end),
     }
@@ -151,10 +153,19 @@ def _races(connection: duckdb.DuckDBPyConnection, start: date, end: date) -> dic
     }
 
 
-def _predictions(
-    connection: duckdb.DuckDBPyConnection, start: date, end: date, price_kind: str
-) -> list[dict[str, Any]]:
-    """Each model version's week: how its predictions did beside the closing market, with an interval."""
+@dataclass(frozen=True)
+class _Version:
+    """A model version's week in a role: its predictions, and the races of them that settled with a full book."""
+
+    name: str
+    number: int
+    is_champion: bool
+    basis: str
+    judged: pl.DataFrame
+
+
+def _versions(connection: duckdb.DuckDBPyConnection, start: date, end: date, price_kind: str) -> list[_Version]:
+    """Every version that predicted a race of the week which can be judged, as champion and on trial apart."""
     ready = ("core/results", "market/probabilities", "serving/predictions")
     if not all(table_exists(connection, name) for name in ready):
         return []
@@ -164,33 +175,49 @@ def _predictions(
         "select race_key, runner_key, win_share from core.results where race_date between ? and ?",
         [start, end],
     )
-    told = []
-    for (name, version, champion), rows in served.group_by(
+    versions = []
+    for (name, number_, champion), rows in served.group_by(
         ["model_name", "model_version", "is_champion"], maintain_order=True
     ):
         judged = evaluate_races(rows, results)
-        if judged.is_empty():
-            continue
-        log_n = judged["runners"].cast(pl.Float64).log().to_numpy()
-        losses = judged["log_loss_model"].to_numpy(), judged["log_loss_market"].to_numpy()
-        gain = paired_delta_r2(*losses, log_n, judged["race_date"].to_numpy(), WEEK_DRAWS)
-        wide = gain.days >= DAYS_FOR_AN_INTERVAL
-        told.append(
-            {
-                "model": f"{name} {version}",
-                "role": "champion" if champion else "on trial",
-                "races": judged.height,
-                "gap": number(judged["gap_to_market"].mean(), 4, signed=True),  # type: ignore[arg-type]
-                "delta_r2": number(gain.estimate, 4, signed=True),
-                "interval": f"{number(gain.low, 4, signed=True)} to {number(gain.high, 4, signed=True)}"
-                if wide
-                else "",
-                "top_picks": int(judged["top_pick_won"].sum()),
-                "favourites": int(judged["favourite_won"].sum()),
-                "basis": ", ".join(sorted(rows["basis"].unique().to_list())),
-            }
-        )
-    return told
+        if judged.height:
+            basis = ", ".join(sorted(rows["basis"].unique().to_list()))
+            versions.append(_Version(str(name), int(number_), bool(champion), basis, judged))
+    return versions
+
+
+def _told(version: _Version) -> dict[str, Any]:
+    """How the predictions of a version did beside the closing market, with an interval."""
+    judged = version.judged
+    log_n = judged["runners"].cast(pl.Float64).log().to_numpy()
+    losses = judged["log_loss_model"].to_numpy(), judged["log_loss_market"].to_numpy()
+    gain = paired_delta_r2(*losses, log_n, judged["race_date"].to_numpy(), WEEK_DRAWS)
+    wide = gain.days >= DAYS_FOR_AN_INTERVAL
+    return {
+        "model": f"{version.name} {version.number}",
+        "role": "champion" if version.is_champion else "on trial",
+        "races": judged.height,
+        "gap": number(judged["gap_to_market"].mean(), 4, signed=True),  # type: ignore[arg-type]
+        "delta_r2": number(gain.estimate, 4, signed=True),
+        "interval": f"{number(gain.low, 4, signed=True)} to {number(gain.high, 4, signed=True)}" if wide else "",
+        "top_picks": int(judged["top_pick_won"].sum()),
+        "favourites": int(judged["favourite_won"].sum()),
+        "basis": version.basis,
+    }
+
+
+def _spoken_for(versions: list[_Version]) -> dict[str, Any] | None:
+    """Races that the champions of the week predicted, each by its newest; without a champion, the newest version's."""
+    champions = [version for version in versions if version.is_champion]
+    newest = max((version.number for version in versions), default=None)
+    speaking = champions or [version for version in versions if version.number == newest]
+    if not speaking:
+        return None
+    in_order = sorted(speaking, key=lambda version: version.number)
+    races = pl.concat(version.judged.select("race_key", "gap_to_market") for version in in_order)
+    races = races.unique("race_key", keep="last")
+    gap = number(races["gap_to_market"].mean(), 4, signed=True)  # type: ignore[arg-type]
+    return {"races": races.height, "gap": gap}
 
 
 def _strategies(connection: duckdb.DuckDBPyConnection, start: date, end: date) -> list[dict[str, Any]]:
@@ -202,7 +229,7 @@ def _strategies(connection: duckdb.DuckDBPyConnection, start: date, end: date) -
         connection,
         "select strategy_id, race_date, stake, profit from backtest.bets where race_date between $start and $end "
         "and status in (select unnest($settled::varchar[])) and stake > 0 order by strategy_id",
-        {"start": start, "end": end, "settled": list(SETTLED_STATUS)},
+        {"start": start, "end": end, "settled": list(SETTLED)},
     )
     told = []
     for (strategy,), rows in bets.group_by(["strategy_id"], maintain_order=True):
@@ -236,8 +263,11 @@ def _drift(connection: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
     }
 
 
-def _quality(connection: duckdb.DuckDBPyConnection, start: date, end: date) -> dict[str, Any] | None:
-    """What landed during the week, what of it was rejected; races of the week that don't settle, its partial books."""
+def _quality(connection: duckdb.DuckDBPyConnection, start: date, end: date, price_kind: str) -> dict[str, Any] | None:
+    """What landed during the week, what of it was rejected; races of the week that don't settle, its partial books.
+
+    Of `price_kind` alone: prices in running comments are known of the runners that the comment tells of.
+    """
     if not table_exists(connection, "landing/manifest"):
         return None
     rows = connection.execute(
@@ -255,8 +285,9 @@ def _quality(connection: duckdb.DuckDBPyConnection, start: date, end: date) -> d
         ).fetchall()[0][0]
     if table_exists(connection, "core/prices"):
         unpriced = connection.execute(
-            "select count(distinct race_key) from core.prices where race_date between ? and ? and not book_complete",
-            [start, end],
+            "select count(distinct race_key) from core.prices "
+            "where race_date between ? and ? and price_kind = ? and not book_complete",
+            [start, end, price_kind],
         ).fetchall()[0][0]
     return {
         "files": int(files),
@@ -297,12 +328,13 @@ def _changes(connection: duckdb.DuckDBPyConnection, start: date, end: date) -> l
 
 
 def _decision(connection: duckdb.DuckDBPyConnection, end: date) -> dict[str, Any] | None:
+    """The decision as of the end of the week; the newest of all where that week was over before the first."""
     if not table_exists(connection, "monitoring/retrain_decision"):
         return None
     rows = frame_of(
         connection,
         "select decided_at::date as day, retrain, reason, cusum, cusum_threshold, races_since "
-        "from monitoring.retrain_decision where decided_at::date <= ? order by decided_at desc limit 1",
+        "from monitoring.retrain_decision order by decided_at::date <= ? desc, decided_at desc limit 1",
         [end + timedelta(days=1)],
     )
     return rows.to_dicts()[0] if rows.height else None
@@ -312,10 +344,10 @@ def _headline(content: dict[str, Any], start: date, end: date) -> str:
     races = content["races"]["with_result"]
     if not races:
         return f"No racing from {start} to {end}."
-    champion = next((row for row in content["predictions"]), None)
-    if champion is None:
+    spoken_for = content["spoken_for"]
+    if spoken_for is None:
         return f"{races} races, none of them predicted beforehand."
-    return f"{champion['races']} of {races} races predicted; gap to the market {champion['gap']} nats a race."
+    return f"{spoken_for['races']} of {races} races predicted; gap to the market {spoken_for['gap']} nats a race."
 
 
 def _data_uri(png: bytes) -> str:

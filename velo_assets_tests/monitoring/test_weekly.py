@@ -3,6 +3,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 
 from velo_assets.monitoring.retraining import decide_retraining
@@ -37,7 +38,8 @@ def fill(connection: duckdb.DuckDBPyConnection) -> None:
         from core.races, range(2) as runners(runner);
         create table market.probabilities as
         select runner_key, 'sp' as price_kind, 2.0 as decimal_odds, 0.5 as probability from core.results;
-        create table core.prices as select race_key, race_date, true as book_complete from core.results;
+        create table core.prices as
+        select race_key, race_date, 'sp' as price_kind, true as book_complete from core.results;
         create table backtest.bets as select
             'blend_all' as strategy_id, race_date, 1.0 as stake, if(won = 1, 1.0, -1.0) as profit,
             if(won = 1, 'won', 'lost') as status
@@ -114,3 +116,79 @@ def test_a_week_without_a_winner_has_no_interval(connection: duckdb.DuckDBPyConn
     text = write(connection, tmp_path).markdown.read_text()
     assert "−100.0%" in text
     assert "nan" not in text
+
+
+def test_a_champion_that_changes_in_mid_week_speaks_for_the_whole_week(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    """Version 1 is champion for four races, 2 after it; it prices one of the four again, the others it did on trial."""
+    fill(connection)
+    connection.execute(
+        """
+        create table first as from serving.predictions;
+        delete from serving.predictions where race_date > date '2024-03-05';
+        insert into serving.predictions by name
+        select * replace (2 as model_version, race_date > date '2024-03-05' or race_key = 10 as is_champion,
+            'again ' || request_id as request_id)
+        from first
+        """
+    )
+    create_outcomes(connection)
+    report = write(connection, tmp_path)
+    assert report.headline == "10 of 10 races predicted; gap to the market −0.1823 nats a race."
+    assert [
+        line.split(" | ")[:4] for line in report.markdown.read_text().splitlines() if line.startswith("| velo")
+    ] == [
+        ["| velo 1", "champion", "blend", "4"],
+        ["| velo 2", "on trial", "blend", "3"],
+        ["| velo 2", "champion", "blend", "7"],
+    ]
+
+
+def test_before_any_champion_the_newest_version_speaks(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    fill(connection)
+    connection.execute(
+        """
+        create table first as select * replace (false as is_champion) from serving.predictions;
+        delete from serving.predictions;
+        insert into serving.predictions by name from first where race_date < date '2024-03-06';
+        insert into serving.predictions by name
+        select * replace (2 as model_version, 'again ' || request_id as request_id)
+        from first where race_date > date '2024-03-04'
+        """
+    )
+    create_outcomes(connection)
+    assert write(connection, tmp_path).headline.startswith("8 of 10 races predicted")
+
+
+def test_a_partial_book_is_one_of_the_decision_price(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    fill(connection)
+    connection.execute(
+        """
+        create table landing.manifest as
+        select now() as landed_at, 10 as rows, 0 as rejected_rows, 'live' as status;
+        insert into core.prices select race_key, race_date, 'touched' as price_kind, false as book_complete
+        from core.races;
+        update core.prices set book_complete = false where price_kind = 'sp' and race_key = 11
+        """
+    )
+    assert "<dt>Races with a partial book</dt><dd>1</dd>" in write(connection, tmp_path).html.read_text()
+
+
+def test_a_week_long_over_shows_the_newest_decision(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    fill(connection)
+    rows = [
+        decide_retraining(
+            datetime(2026, 11, day, 2, tzinfo=UTC),
+            champion_data_end=date(2024, 3, 1),
+            last_trained=date(2024, 3, 1),
+            last_result=date(2024, 3, 9),
+            readings={},
+            drift=None,
+        ).to_frame()
+        for day in (20, 21)
+    ]
+    replace_table(connection, "monitoring/retrain_decision", pl.concat(rows))
+    report = write(connection, tmp_path)
+    assert "no decision yet" not in report.markdown.read_text()
+    assert "2026-11-21" in report.html.read_text()
