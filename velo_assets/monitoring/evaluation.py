@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import polars as pl
 
+from velo_assets.modelling.disruption import MODULES
+
 SURPRISE_BITS = 4.0
 """A winner the market gave less than one chance in sixteen is a surprise."""
-
-
-MODULES = ("sqpe", "tie", "nds")
-"""The modules whose verdicts (above or below the market) are judged."""
 
 _OF_WHAT = ("source", "model", "is_champion")
 """Columns that tell predictions of one race apart, where there are any: backtest or served, by which version."""

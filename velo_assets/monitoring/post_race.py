@@ -12,7 +12,10 @@ import duckdb
 import polars as pl
 
 from velo_assets.betting.backtest import read_predictions
-from velo_assets.monitoring.evaluation import MODULES, evaluate_days, evaluate_races, module_verdicts
+from velo_assets.betting.settle import SETTLED
+from velo_assets.betting.strategies import MODULE_TOLERANCE
+from velo_assets.modelling.disruption import MODULES
+from velo_assets.monitoring.evaluation import evaluate_days, evaluate_races, module_verdicts
 from velo_assets.serving.prediction_log import served_predictions
 from velo_assets.warehouse.query import frame_of
 
@@ -69,7 +72,9 @@ def post_race(connection: duckdb.DuckDBPyConnection, price_kind: str) -> PostRac
     results = frame_of(connection, "select race_key, runner_key, win_share from core.results")
     bets = frame_of(
         connection,
-        "select race_date, strategy_id, stake, profit from backtest.bets where status in ('won', 'placed', 'lost')",
+        "select race_date, strategy_id, stake, profit from backtest.bets "
+        "where status in (select unnest($settled::varchar[]))",
+        {"settled": list(SETTLED)},
     )
     backtest = evaluate_races(_of_backtest(connection, price_kind), results)
     parts, days = [backtest], [evaluate_days(backtest, bets)]
@@ -94,7 +99,7 @@ def _of_backtest(connection: duckdb.DuckDBPyConnection, price_kind: str) -> pl.D
     """The blend's out-of-sample predictions. Its odds are the closing ones, so there is no closing-line value."""
     wide = read_predictions(connection, price_kind, _READ_OF_RUNNERS)
     above = [
-        (pl.col(f"module_{module}") > 0).alias(f"{module}_above")
+        (pl.col(f"module_{module}") > MODULE_TOLERANCE).alias(f"{module}_above")
         for module in MODULES
         if f"module_{module}" in wide.columns
     ]
