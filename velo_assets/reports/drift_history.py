@@ -12,9 +12,14 @@ from velo_assets.reports.plots import MUTED, RED, new_figure, style, to_png
 MOST_FAMILIES = 20
 LEAST_COLUMNS = 10
 
+MOST_REPORTS = 60
+"""Two months of nights: more columns would leave no room for their numbers. The table keeps them all."""
+
 
 def drift_history_png(history: pl.DataFrame) -> bytes:
     """Families by report: colour is the largest PSI over its limit, a number the columns that moved.
+
+    The `MOST_REPORTS` latest reports, and of the families those that moved most in these.
 
     Args:
         history: `report_date, family, moved, worst_ratio`, see `monitoring.drift_history.keep_drift`.
@@ -26,10 +31,11 @@ def drift_history_png(history: pl.DataFrame) -> bytes:
         raise ValueError("drift history: no report has been kept yet; materialize monitoring/drift_report first")
     from matplotlib.colors import LinearSegmentedColormap
 
+    dates = history["report_date"].unique().sort().tail(MOST_REPORTS).to_list()
+    history = history.filter(pl.col("report_date") >= dates[0])
     worst = history.group_by("family").agg(pl.col("worst_ratio").max())
     worst = worst.sort("worst_ratio", "family", descending=[True, False], nulls_last=True)
     families = worst["family"].head(MOST_FAMILIES).to_list()
-    dates = history["report_date"].unique().sort().to_list()
     ratio = {(row["family"], row["report_date"]): row for row in history.to_dicts()}
     cells = [[(ratio.get((family, day)) or {}).get("worst_ratio") for day in dates] for family in families]
     shades = LinearSegmentedColormap.from_list("drift", ["#ffffff", "#bcd9c8", "#e8c27a", "#cf7f4f", RED])

@@ -1,11 +1,11 @@
-from datetime import date
+from datetime import date, timedelta
 
 import duckdb
 import polars as pl
 import pytest
 
 from velo_assets.monitoring.drift_history import keep_drift
-from velo_assets.reports.drift_history import MOST_FAMILIES, drift_history_png
+from velo_assets.reports.drift_history import MOST_FAMILIES, MOST_REPORTS, drift_history_png
 
 REPORT = pl.DataFrame(
     {
@@ -50,6 +50,17 @@ def test_families_without_a_ratio_come_last_and_in_one_order(connection: duckdb.
     assert picture == drift_history_png(history.reverse())
     # The one family whose ratio is known is among those that are drawn.
     assert picture != drift_history_png(history.with_columns(worst_ratio=None).cast(history.schema))  # type: ignore[arg-type]
+
+
+def test_the_picture_shows_the_latest_reports_and_what_moved_in_them(connection: duckdb.DuckDBPyConnection) -> None:
+    nights = [date(2024, 1, 1) + timedelta(days=night) for night in range(MOST_REPORTS + 1)]
+    for night in nights:
+        history = keep_drift(connection, REPORT.head(2), night)
+    assert drift_history_png(history) == drift_history_png(history.filter(pl.col("report_date") > nights[0]))
+    assert drift_history_png(history) != drift_history_png(history.filter(pl.col("report_date") > nights[1]))
+    # A family that only the report before these knew has no row.
+    gone = history.head(1).with_columns(family=pl.lit("gone"), worst_ratio=pl.lit(9.0))
+    assert drift_history_png(pl.concat([gone, history])) == drift_history_png(history)
 
 
 def test_the_picture_is_drawn_and_an_empty_history_is_refused(connection: duckdb.DuckDBPyConnection) -> None:
