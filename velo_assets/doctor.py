@@ -156,6 +156,9 @@ def unfinished_files(root: DataRoot) -> Finding:
         *root.exports.glob("*.partial"),
         *(root.path / "snapshots").glob("*.partial"),
         *root.landing.glob(".scratch-*"),
+        # Pages are written as `.<name>.<process>`, a backtest run as `.<run>.unfinished`.
+        *root.reports.rglob(".*.[0-9]*"),
+        *root.reports.glob("runs/.*.unfinished"),
     ]
     if Warehouse(root.warehouse).holder():
         return Finding("unfinished files", True, f"{len(found)}, while a run is going on")

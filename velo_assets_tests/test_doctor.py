@@ -89,9 +89,17 @@ def test_races_that_are_landed_but_not_in_core(root: DataRoot) -> None:
 def test_scratch_of_killed_processes(root: DataRoot) -> None:
     (root.landing / ".scratch-x").mkdir()
     (root.path / "warehouse.duckdb.7.partial").touch()
+    (root.reports / "runs" / ".ab12.unfinished").mkdir(parents=True)
+    (root.reports / "weekly").mkdir()
+    (root.reports / "weekly" / ".weekly_2024-03-04.html.4711").touch()
+    (root.reports / "weekly" / "weekly_2024-03-04.html").touch()
     detail = found(root, "unfinished files").detail
-    assert "landing/.scratch-x" in detail
-    assert "warehouse.duckdb.7.partial" in detail
+    assert set(detail.split(", ")) == {
+        "landing/.scratch-x",
+        "warehouse.duckdb.7.partial",
+        "reports/runs/.ab12.unfinished",
+        "reports/weekly/.weekly_2024-03-04.html.4711",
+    }
 
 
 def test_tables_out_of_date(root: DataRoot) -> None:
