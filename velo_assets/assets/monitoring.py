@@ -180,9 +180,7 @@ def roi_archive(context: dg.AssetExecutionContext, warehouse: WarehouseResource)
         inputs = inputs_of(connection, context, None)
     with warehouse.get_connection() as connection:
         runners = read_predictions(connection, DECISION_PRICE.kind, READ_OF_RUNNERS)
-        ids = connection.execute(
-            "select distinct strategy_id from backtest.bets where strategy_id <> 'market_all' order by strategy_id"
-        ).fetchall()
+        ids = connection.execute("select distinct strategy_id from backtest.bets order by strategy_id").fetchall()
         trials = count_trials(connection, data_fingerprint(runners))
         ledgers = read_ledgers(connection, (strategy_id for (strategy_id,) in ids), READ_OF_BETS)
         table = archive(ledgers, runners, trials=trials)
