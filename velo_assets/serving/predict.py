@@ -149,6 +149,9 @@ def card_frame(
         A row per runner, sorted by keys: race and entry columns, features as Float32, `decimal_odds`,
         `market_probability` (null unless the book is full), `price_kind`, `price_known_at`, `card_version`. Empty when
         nobody races.
+
+    Raises:
+        ValueError: a runner has no row in the matrix: the features of its day are not built.
     """
     features = ", ".join(f'matrix."{name}"::float as "feature:{name}"' for name in matrix_features(connection))
     frame = frame_of(
@@ -160,7 +163,7 @@ def card_frame(
             entries.headgear_first_time, entries.jockey, entries.jockey_key, entries.trainer, entries.trainer_key,
             entries.official_rating, races.race_label, races.course, races.country, races.off_time, races.off_text,
             races.race_name, races.code, races.distance_text, races.distance_furlongs, races.going, races.race_class,
-            races.stage, {features}
+            races.stage, matrix.runner_key is null as unbuilt, {features}
         from core.entries
         inner join core.races using (race_key)
         left join features.runner_features as matrix on matrix.runner_key = entries.runner_key
@@ -169,6 +172,14 @@ def card_frame(
         """,
         {"days": list(race_dates), "stages": list(stages)},
     )
+    unbuilt = frame.filter("unbuilt")["race_date"].unique().sort()
+    if len(unbuilt):
+        # Priced from nulls it would pass for a horse that nobody knows, and a card version is priced once.
+        raise ValueError(
+            f"The features of {', '.join(map(str, unbuilt))} are not built for every runner of the card: "
+            "`velo run --to features` builds them."
+        )
+    frame = frame.drop("unbuilt")
     renamed = {name: name.removeprefix("feature:") for name in frame.columns if name.startswith("feature:")}
     # A feature that is also a column of races or entries (weight_lb, say) keeps its own name: models read it under it.
     doubled = [plain for plain in renamed.values() if plain in frame.columns]
@@ -201,7 +212,7 @@ def predict_cards(
     Raises:
         LookAheadError: a race lies before a model's cutoff.
         MissingFeatureError: the warehouse lacks a feature that a model reads.
-        ValueError: the time has no zone.
+        ValueError: the time has no zone, or the features of a day are not built.
     """
     if now.tzinfo is None:
         raise ValueError("predict_cards: give the time with its zone; local times repeat when clocks go back")
@@ -307,10 +318,20 @@ def latest_predictions(connection: duckdb.DuckDBPyConnection, race_dates: Sequen
     return found.with_columns(pl.col("predicted_at").dt.convert_time_zone("UTC"))
 
 
-def card_days(connection: duckdb.DuckDBPyConnection, today: date) -> list[date]:
-    """Days from today on that have races without a result."""
+def card_days(connection: duckdb.DuckDBPyConnection, since: date = date.min) -> list[date]:
+    """Days from `since` on with races that wait for their result.
+
+    Once a later day has results none is awaited, as `serving.prediction_outcomes` has it: an abandoned race keeps its
+    card for ever, and would be priced and its page written every night.
+    """
     rows = connection.execute(
-        "select distinct race_date from core.races where stage = 'card' and race_date >= ? order by 1", [today]
+        """
+        select distinct race_date from core.races
+        where stage = 'card' and race_date >= $since
+            and race_date >= coalesce((select max(race_date) from core.results), $since)
+        order by race_date
+        """,
+        {"since": since},
     ).fetchall()
     return [row[0] for row in rows]
 

@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import polars as pl
@@ -115,6 +115,28 @@ def test_unknown_horses_have_a_price_too(world: duckdb.DuckDBPyConnection, champ
     unknown = rows.filter(runner_key=key)
     assert unknown["features_known"][0] == 0.0
     assert 0.0 < unknown["fair_probability"][0] < 1.0
+
+
+def test_cards_whose_features_are_not_built_are_not_priced(
+    world: duckdb.DuckDBPyConnection, champion: ServingModel
+) -> None:
+    world.execute(
+        "delete from features.runner_features where runner_key = "
+        "(select min(runner_key) from core.entries where race_date = ?)",
+        [LAST],
+    )
+    with pytest.raises(ValueError, match=rf"features of {LAST} are not built.*`velo run --to features`"):
+        predict_cards(world, [champion], [LAST], NOW)
+
+
+def test_a_race_that_was_abandoned_waits_for_no_result(world: duckdb.DuckDBPyConnection) -> None:
+    assert card_days(world) == [LAST]
+    assert card_days(world, LAST + timedelta(days=1)) == []
+    # A race of the same day has its result: the others may yet have theirs.
+    world.execute("insert into core.results by name select * from main.results limit 1")
+    assert card_days(world) == [LAST]
+    world.execute("update core.results set race_date = race_date + 1 where race_date = ?", [LAST])
+    assert card_days(world) == []
 
 
 def test_a_day_without_racing_is_empty_not_an_error(world: duckdb.DuckDBPyConnection, champion: ServingModel) -> None:
