@@ -225,7 +225,7 @@ def _from_file_to_page(
         create_outcomes(connection)
 
     def show() -> None:
-        frame = read_card_page(connection, day)
+        frame = read_card_page(connection, day, model)
         write_card_page(frame, root.reports / "cards" / f"{day}.html", day=day, simulated=True)
 
     return {

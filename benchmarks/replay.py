@@ -173,9 +173,9 @@ def night(
         if day is not None:
             rows_of_day = timed(seconds, "predict", lambda: predict_cards(connection, models, [day], now))
             added = timed(seconds, "store", lambda: store_predictions(connection, rows_of_day))
-            timed(seconds, "log", lambda: log_predictions(connection, added, root.reports / "prediction_log"))
+            timed(seconds, "log", lambda: log_predictions(connection, root.reports / "prediction_log"))
             create_outcomes(connection)
-            card = timed(seconds, "read card", lambda: read_card_page(connection, day))
+            card = timed(seconds, "read card", lambda: read_card_page(connection, day, serving))
     if day is not None:
         page = root.reports / "cards" / f"{day.isoformat()}.html"
         timed(seconds, "page", lambda: write_card_page(card, page))

@@ -154,9 +154,9 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
         with Warehouse(root.warehouse).connect(f"velo predict {day}") as connection:
             rows = predict_cards(connection, models, [race_day], datetime.now(UTC))
             new = store_predictions(connection, rows)
-            log_predictions(connection, new, root.reports / "prediction_log")
+            log_predictions(connection, root.reports / "prediction_log")
             create_outcomes(connection)
-            frame = read_card_page(connection, race_day)
+            frame = read_card_page(connection, race_day, models[0])
             simulated = results_kind(connection) == "simulated"
         page = write_card_page(
             frame,
@@ -200,30 +200,42 @@ def promote(
     version: Annotated[int, typer.Argument(help="Version to make champion; the gate must have passed it.")],
 ) -> None:
     """Make a registered version the champion, on the strength of the gate's stored decision."""
+    from velo_assets.automation.registry_jobs import change_champion
     from velo_assets.resources.models import CHAMPION_NAME, registry_of
+    from velo_assets.warehouse.connection import Warehouse
 
+    root = _data_root()
+    registry = registry_of(root)
     with _plain_errors():
-        model = registry_of(_data_root()).promote(CHAMPION_NAME, version)
-    typer.echo(f"{model.label} is champion.")
+        model = change_champion(Warehouse(root.warehouse), lambda: registry.promote(CHAMPION_NAME, version))
+    typer.echo(f"{model.label} is champion. `velo run` prices its cards.")
 
 
 @app.command()
 def rollback() -> None:
     """Make the previous champion the champion again."""
+    from velo_assets.automation.registry_jobs import change_champion
     from velo_assets.resources.models import CHAMPION_NAME, registry_of
+    from velo_assets.warehouse.connection import Warehouse
 
+    root = _data_root()
+    registry = registry_of(root)
     with _plain_errors():
-        model = registry_of(_data_root()).rollback(CHAMPION_NAME)
-    typer.echo(f"{model.label} is champion again.")
+        model = change_champion(Warehouse(root.warehouse), lambda: registry.rollback(CHAMPION_NAME))
+    typer.echo(f"{model.label} is champion again. `velo run` prices its cards.")
 
 
 @app.command()
 def retire() -> None:
     """Set the champion aside: the version trained next is held against the market, not against it."""
+    from velo_assets.automation.registry_jobs import change_champion
     from velo_assets.resources.models import CHAMPION_NAME, registry_of
+    from velo_assets.warehouse.connection import Warehouse
 
+    root = _data_root()
+    registry = registry_of(root)
     with _plain_errors():
-        model = registry_of(_data_root()).retire(CHAMPION_NAME)
+        model = change_champion(Warehouse(root.warehouse), lambda: registry.retire(CHAMPION_NAME))
     typer.echo(f"{model.label} is champion no more; `velo train` makes a version that is held against the market.")
 
 

@@ -216,7 +216,7 @@ def test_a_horse_called_script_is_text_on_the_card_page(tmp_path: Path) -> None:
     with Warehouse(tmp_path / "w.duckdb").connect() as connection:
         replace_table(connection, "core/races", races)
         replace_table(connection, "core/entries", entries)
-        path = write_card_page(read_card_page(connection, day), tmp_path / "card.html")
+        path = write_card_page(read_card_page(connection, day, None), tmp_path / "card.html")
     assert_escaped(path.read_text(encoding="utf-8"))
 
 

@@ -254,12 +254,12 @@ def error_map(
         simulated=simulated,
         closing_price=DECISION_PRICE.is_closing,
     )
+    path = write_page(root.reports / "error_map.html", page)
     with warehouse.get_connection() as connection:
         replace_table(connection, "backtest/module_scores", scores)
         replace_table(connection, "backtest/convergence", convergence)
         built = replace_table(connection, "backtest/error_map", table)
         record(connection, context, inputs, built.rows)
-    path = write_page(root.reports / "error_map.html", page)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,

@@ -12,6 +12,7 @@ from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
 from velo_assets.settings import DECISION_PRICE
 from velo_assets.warehouse.build import Built, describe
+from velo_assets.warehouse.builds import forget_build
 from velo_assets.warehouse.query import row_of
 
 SERVING_CODE = code_version(
@@ -30,6 +31,9 @@ SERVING_CODE = code_version(
 
 TRAIN_TAG = "velo/train"
 """Run tag that asks for a new version; without it the recipe is trained only while there is none."""
+
+MADE_BY_CHAMPION = ("serving/predictions", "serving/cards", "monitoring/drift_report", "monitoring/retrain_decision")
+"""Assets that ask the registry which version serves; no fingerprint tells of that."""
 
 
 @table_asset(
@@ -70,6 +74,10 @@ def recipe(
             ),
         }
     with warehouse.get_connection() as connection:
+        if context.run.tags.get(TRAIN_TAG):
+            # One version more prices the cards, and may be the champion.
+            for name in MADE_BY_CHAMPION:
+                forget_build(connection, name)
         record(connection, context, inputs, 1)
     return dg.MaterializeResult(metadata=metadata)
 
@@ -88,7 +96,7 @@ def predictions(
     data_root: DataRootResource,
     model_registry: RegistryResource,
 ) -> dg.MaterializeResult[None]:
-    """Price every race that has a card and no result."""
+    """Price every race that waits for its result."""
     from velo_assets.serving.predict import (
         PREDICTION_COLUMNS,
         PREDICTIONS,
@@ -107,7 +115,7 @@ def predictions(
     with warehouse.get_connection() as connection:
         days = card_days(connection, first_day)
         new = store_predictions(connection, predict_cards(connection, models, days, datetime.now(UTC)))
-        log_predictions(connection, new, root.reports / "prediction_log")
+        log_predictions(connection, root.reports / "prediction_log")
         create_outcomes(connection)
         record(connection, context, inputs, new.height)
         (rows,) = row_of(connection, "select count(*) from serving.predictions")
@@ -135,26 +143,29 @@ def predictions(
     SERVING_CODE,
 )
 def cards(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    data_root: DataRootResource,
+    model_registry: RegistryResource,
 ) -> dg.MaterializeResult[None]:
-    """Write the page of every day that has a card without a result."""
+    """Write the page of every day with races that wait for their result."""
     from velo_assets.ingestion.manifest import results_kind
     from velo_assets.serving.card_page import read_card_page, write_card_page
+    from velo_assets.serving.predict import card_days, serving_models
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     root = data_root.root()
+    serving = serving_models(model_registry.registry(), CHAMPION_NAME)[0]
     with warehouse.get_connection() as connection:
-        rows = connection.execute(
-            "select distinct race_date from core.races where stage = 'card' order by 1"
-        ).fetchall()
-        frames = {day: read_card_page(connection, day) for (day,) in rows}
+        frames = {day: read_card_page(connection, day, serving) for day in card_days(connection)}
         simulated = results_kind(connection) == "simulated"
-        record(connection, context, inputs, len(frames))
     pages = [
         write_card_page(frame, root.reports / "cards" / f"{day}.html", day=day, simulated=simulated)
         for day, frame in frames.items()
     ]
+    with warehouse.get_connection() as connection:
+        record(connection, context, inputs, len(pages))
     return dg.MaterializeResult(metadata={"pages": dg.MetadataValue.json([str(page) for page in pages])})
 
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from velo_assets.racing.macros import register
 from velo_assets.reports.pages import banners, number, percent, render_page, write_page
-from velo_assets.serving.predict import latest_predictions
+from velo_assets.serving.predict import ServingModel, latest_predictions
 from velo_assets.warehouse.build import describe, table_exists
 from velo_assets.warehouse.query import frame_of, row_of
 
@@ -63,16 +63,18 @@ CODE_WORDS = {"flat": "flat", "all-weather": "all-weather", "hurdle": "hurdle", 
 STYLE_FEATURES = ("style_mean", "race_pace", "draw_rail_bias", "form_runs", "layoff_days")
 
 
-def read_card_page(connection: duckdb.DuckDBPyConnection, day: date) -> pl.DataFrame:
+def read_card_page(connection: duckdb.DuckDBPyConnection, day: date, serving: ServingModel | None) -> pl.DataFrame:
     """Everything the page of a day shows, a row per runner, non-runners included.
 
     Args:
         connection: an open warehouse, macros registered.
         day: race day.
+        serving: the version that serves now, the first of `serving_models`; None when there is none.
 
     Returns:
-        Race, runner and prediction columns; predictions are those of the champion, or of the newest version on trial
-        while there is no champion, and null for races that were not priced. Empty when nobody races.
+        Race, runner and prediction columns. The predictions of a race are those of the version that serves now; where
+        it said nothing, the last of a champion of that time, or of a version on trial. `role` says which of these, and
+        all are null for races that were not priced. Empty when nobody races.
     """
     has_matrix = table_exists(connection, "features/runner_features")
     present = {name for name, _ in describe(connection, "features/runner_features")} if has_matrix else set()
@@ -96,12 +98,8 @@ def read_card_page(connection: duckdb.DuckDBPyConnection, day: date) -> pl.DataF
         """,
         [day],
     )
-    predictions = latest_predictions(connection, [day])
-    served = predictions.filter(
-        pl.col("is_champion") | ~pl.col("is_champion").any().over("race_key"),
-    ).filter(pl.col("model_version") == pl.col("model_version").max().over("race_key"))
     frame = runners.join(
-        served.drop("race_date", "race_key", "horse_key"), on="runner_key", how="left", maintain_order="left"
+        _shown(latest_predictions(connection, [day]), serving), on="runner_key", how="left", maintain_order="left"
     ).with_columns(pl.lit(False).alias("non_runner"))
     out = _non_runners(connection, day)
     if out.height and frame.height:
@@ -341,11 +339,34 @@ def _lead(rows: list[dict[str, Any]]) -> str:
 
 
 def _facts(rows: list[dict[str, Any]]) -> str:
-    row = next((row for row in rows if row["model_name"] is not None), None)
-    if row is None:
+    """The versions that speak on the page, each with the first and last time of its predictions."""
+    times: dict[str, list[str]] = {}
+    for row in rows:
+        if row["model_name"] is not None:
+            label = f"{row['model_name']} {row['model_version']} ({row['role']})"
+            times.setdefault(label, []).append(f"{row['predicted_at']:%Y-%m-%d %H:%M}")
+    if not times:
         return "no prediction"
-    role = "champion" if row["is_champion"] else "on trial, no model has passed the gate yet"
-    return f"{row['model_name']} {row['model_version']} ({role}) · {row['predicted_at']:%Y-%m-%d %H:%M} UTC"
+    spans = {label: " to ".join(sorted({min(made), max(made)})) for label, made in times.items()}
+    return "; ".join(f"{label} · {span} UTC" for label, span in spans.items())
+
+
+def _shown(predictions: pl.DataFrame, serving: ServingModel | None) -> pl.DataFrame:
+    """Of each race the predictions of one version, with its role.
+
+    The stored `is_champion` says what was so when the prediction was made; a version promoted or brought back since
+    has priced these cards in the shadow, or as the champion that it was before.
+    """
+    serves, role = pl.lit(False), pl.lit(None, dtype=pl.String)
+    if serving is not None:
+        serves = (pl.col("model_name") == serving.name) & (pl.col("model_version") == serving.version)
+        role = pl.lit("champion" if serving.is_champion else "on trial, there is no champion")
+    then = pl.when("is_champion").then(pl.lit("champion then")).otherwise(pl.lit("on trial then"))
+    rows = predictions.with_columns(serves.alias("serves"), pl.when(serves).then(role).otherwise(then).alias("role"))
+    order = ("serves", "is_champion", "predicted_at", "model_version")
+    versions = rows.sort(order, descending=True).unique("race_key", keep="first")
+    of_race = ("race_key", "model_name", "model_version")
+    return rows.join(versions, on=of_race, how="semi").drop("race_date", "race_key", "horse_key", "serves")
 
 
 def _non_runners(connection: duckdb.DuckDBPyConnection, day: date) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """The prediction log: what was said before each race, as JSON lines and as a table, and what became of it.
 
-Belongs here: writing the log of new predictions, joining results to it later without rewriting a line, the predictions
-to be judged after the race. Does not belong here: judging (monitoring.evaluation).
+Belongs here: writing the log of stored predictions, joining results to it later without rewriting a line, the
+predictions to be judged after the race. Does not belong here: judging (monitoring.evaluation).
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import duckdb
 import polars as pl
 
 from velo_assets.reports.pages import write_page
+from velo_assets.serving.predict import PREDICTIONS
 from velo_assets.warehouse.build import table_exists, transaction
 from velo_assets.warehouse.query import frame_of
-
-LOG = "serving/prediction_log"
-OUTCOMES = "serving/prediction_outcomes"
 
 LOG_TYPES = {
     "timestamp": "timestamptz",
@@ -36,48 +34,42 @@ LOG_TYPES = {
 """Fields of the log. The last two are null when a line is written, and stay so: see `serving.prediction_outcomes`."""
 
 
-def log_predictions(connection: duckdb.DuckDBPyConnection, new: pl.DataFrame, folder: Path) -> list[Path]:
-    """Append new predictions to the log table, and bring the JSON lines of their days (UTC) up to it.
+def log_predictions(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[Path]:
+    """Append the stored predictions that the log lacks, and bring the JSON lines of their days (UTC) up to it.
 
-    A file is written from the table as a whole and swapped in, so that a crash between the two leaves no gap; as the
-    table only grows, so does the file.
+    What a killed process stored and did not log, or logged and did not write, is made up for. A file is written from
+    the table as a whole and swapped in; as the table only grows, so does the file.
 
     Args:
         connection: an open warehouse.
-        new: rows that `store_predictions` returned.
         folder: where `YYYY-MM-DD.jsonl` goes, one file per day of prediction.
 
     Returns:
         Files written.
     """
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in LOG_TYPES.items())
-    lines = new.select(
-        pl.col("predicted_at").alias("timestamp"),
-        "request_id",
-        pl.col("race_key").alias("race_id"),
-        pl.col("horse_key").alias("horse_id"),
-        "model_name",
-        "model_version",
-        "is_champion",
-        pl.col("fundamental_probability").alias("sqpe_prob"),
-        pl.col("tie_offset").alias("tie_intent"),
-        pl.col("fair_probability").alias("final_prob"),
-        pl.lit(None, dtype=pl.Int32).alias("result_position"),
-        pl.lit(None, dtype=pl.Int32).alias("won"),
-    )
+    if not table_exists(connection, PREDICTIONS):
+        return []
     with transaction(connection):
-        connection.execute(f"create table if not exists serving.prediction_log ({columns})")
-        if lines.height:
-            connection.register("new_lines", lines.to_arrow())
-            try:
-                connection.execute(
-                    "insert into serving.prediction_log by name select * from new_lines "
-                    "where request_id not in (select request_id from serving.prediction_log)"
-                )
-            finally:
-                connection.unregister("new_lines")
-    days = lines["timestamp"].dt.date().unique().sort().to_list()
-    return [_write_lines(connection, folder, day) for day in days]
+        _create_log(connection)
+        added = connection.execute(
+            """
+            insert into serving.prediction_log by name
+            select
+                predicted_at as timestamp, request_id, race_key as race_id, horse_key as horse_id, model_name,
+                model_version, is_champion, fundamental_probability as sqpe_prob, tie_offset as tie_intent,
+                fair_probability as final_prob, null as result_position, null as won
+            from serving.predictions
+            where request_id not in (select request_id from serving.prediction_log)
+            returning (timestamp at time zone 'UTC')::date
+            """
+        ).fetchall()
+    # Files are written in the order of their days: those before the newest are whole.
+    newest = max((path.stem for path in folder.glob("*.jsonl")), default=date.min.isoformat())
+    unwritten = connection.execute(
+        "select distinct (timestamp at time zone 'UTC')::date as day from serving.prediction_log where day >= ?",
+        [date.fromisoformat(newest)],
+    ).fetchall()
+    return [_write_lines(connection, folder, day) for (day,) in sorted({*added, *unwritten})]
 
 
 def create_outcomes(connection: duckdb.DuckDBPyConnection) -> None:
@@ -86,9 +78,7 @@ def create_outcomes(connection: duckdb.DuckDBPyConnection) -> None:
     `outcome` is `settled`, `non-runner` (the race ran without the horse), `void` (the race's win shares don't sum to
     1), `no result` (a later day has results, this race has none: abandoned, or its results are missing) or `awaited`.
     """
-    if not table_exists(connection, LOG):
-        columns = ", ".join(f'"{name}" {kind}' for name, kind in LOG_TYPES.items())
-        connection.execute(f"create table serving.prediction_log ({columns})")
+    _create_log(connection)
     connection.execute(
         """
         create or replace view serving.prediction_outcomes as
@@ -176,6 +166,11 @@ def served_predictions(
         """,
         {"since": since or date.min, "price_kind": price_kind},
     )
+
+
+def _create_log(connection: duckdb.DuckDBPyConnection) -> None:
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in LOG_TYPES.items())
+    connection.execute(f"create table if not exists serving.prediction_log ({columns})")
 
 
 def _write_lines(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> Path:

@@ -317,6 +317,25 @@ def test_a_feature_that_vanished_fails_in_words_and_leaves_the_table_as_it_was(b
     assert contents(built_world, ("models.disruption", "meta.builds")) == before
 
 
+def test_a_page_that_could_not_be_written_is_not_on_record_as_built(built_world: BuiltWorld) -> None:
+    def built_at() -> list[tuple[object, ...]]:
+        with built_world.warehouse.connect("test") as connection:
+            return connection.execute("select built_at from meta.builds where name = 'backtest/error_map'").fetchall()
+
+    before = built_at()
+    page = built_world.root.reports / "error_map.html"
+    content = page.read_bytes()
+    page.unlink()
+    page.mkdir()
+    try:
+        with pytest.raises(RunFailed, match="Is a directory"):
+            execute(defs, built_world.instance, "refresh", Outcome(), assets=["backtest/error_map"])
+    finally:
+        page.rmdir()
+        page.write_bytes(content)
+    assert built_at() == before
+
+
 def test_years_asked_for_are_planned_and_no_others(built_world: BuiltWorld) -> None:
     nodes = nodes_of(defs.assets)
     todo = plan(nodes, built_world.root, to_layer="features", years=(2022, 2022))

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from velo_assets.automation.instance import velo_instance
-from velo_assets.automation.runner import Outcome, execute
+from velo_assets.automation.runner import Outcome, RunFailed, execute
 from velo_assets.definitions import defs
 from velo_assets.ingestion.inputs import MARKER_NAME
 from velo_assets.ingestion.landing import land
@@ -103,11 +103,18 @@ def test_a_card_its_change_its_results_and_what_never_ran(
 
     # The card lands: three races are priced, once, however often the night is run.
     write_card(root, carded, day)
-    nights_work(root, instance, day, "serving/predictions", "serving/cards")
+    nights_work(root, instance, day, "serving/predictions")
+    page = root.reports / "cards" / f"{day}.html"
+    recorded = "select built_at from meta.builds where name = 'serving/cards'"
+    before = ask(root, recorded)
+    page.mkdir(parents=True)
+    with pytest.raises(RunFailed, match="Is a directory"):
+        execute(defs, instance, "refresh", Outcome(), assets=["serving/cards"])
+    assert ask(root, recorded) == before
+    page.rmdir()
     execute(defs, instance, "refresh", Outcome(), assets=["serving/predictions", "serving/cards"])
     priced = "select count(distinct race_key), count(*), count(distinct request_id) from serving.predictions"
     assert ask(root, priced) == [(3, carded.height, 3)]
-    page = root.reports / "cards" / f"{day}.html"
     assert "3 races" in page.read_text(encoding="utf-8")
 
     # One race changes: it is priced again beside the first time, the others are not.

@@ -10,11 +10,16 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from typer.testing import CliRunner
 
+from velo_assets.assets.serving import MADE_BY_CHAMPION
+from velo_assets.cli import app
 from velo_assets.definitions import defs
 from velo_assets.modelling.registry import ModelRegistry
 from velo_assets.resources.models import CHAMPION_NAME, registry_of
 from velo_assets.settings import DataRoot
+from velo_assets.warehouse.builds import WHOLE, record_build, stored_fingerprints
+from velo_assets.warehouse.connection import Warehouse
 from velo_assets_tests.modelling.test_registry import FILES, METADATA, decision
 
 
@@ -65,6 +70,36 @@ def test_jobs_promote_refuse_and_roll_back(registry: ModelRegistry) -> None:
     assert champion.version == 1
     assert run("retire").output_for_node("retire_champion") == 1
     assert registry.champion(CHAMPION_NAME) is None
+
+
+def test_what_the_version_before_made_is_out_of_date_after_a_change(registry: ModelRegistry, tmp_path: Path) -> None:
+    kept = ("serving/recipe", "backtest/bets")
+    warehouse = Warehouse(DataRoot(tmp_path).warehouse)
+
+    def on_record() -> set[str]:
+        with warehouse.connect("test") as connection:
+            return {name for name, _ in stored_fingerprints(connection)}
+
+    def build_all() -> None:
+        with warehouse.connect("test") as connection:
+            for name in (*kept, *MADE_BY_CHAMPION):
+                record_build(connection, name, {WHOLE: "as of now"}, 1)
+
+    for version in (1, 2):
+        registry.register(CHAMPION_NAME, FILES, METADATA)
+        reference = "market_beta" if version == 1 else f"{CHAMPION_NAME} 1"
+        registry.record_decision(CHAMPION_NAME, version, judged(version, reference))
+    assert promote(1).success
+    assert not warehouse.path.exists()
+    build_all()
+    assert not promote(3).success
+    assert on_record() == {*kept, *MADE_BY_CHAMPION}
+    for step in (["promote", "2"], ["rollback"]):
+        build_all()
+        said = CliRunner().invoke(app, step)
+        assert said.exit_code == 0, said.output
+        assert "`velo run` prices its cards" in said.output
+        assert on_record() == set(kept)
 
 
 def test_two_promotions_from_the_command_line_at_once(registry: ModelRegistry, tmp_path: Path) -> None:

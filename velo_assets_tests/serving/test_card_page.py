@@ -1,4 +1,5 @@
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -15,7 +16,7 @@ NOW = datetime(2021, 12, 31, 2, tzinfo=UTC)
 @pytest.fixture
 def card(world: duckdb.DuckDBPyConnection, champion: ServingModel) -> pl.DataFrame:
     store_predictions(world, predict_cards(world, [champion], [LAST], NOW))
-    return read_card_page(world, LAST)
+    return read_card_page(world, LAST, champion)
 
 
 def page_of(frame: pl.DataFrame, folder: Path) -> str:
@@ -32,6 +33,30 @@ def test_every_runner_is_on_the_page_best_first(card: pl.DataFrame, tmp_path: Pa
     assert "No market price was known" in page
     assert page.count("<svg") == 4
     assert "velo 1 (champion)" in page
+
+
+def test_the_page_shows_the_version_that_serves_now(
+    world: duckdb.DuckDBPyConnection, champion: ServingModel, tmp_path: Path
+) -> None:
+    third = replace(champion, version=3)
+    second = replace(champion, version=2, is_champion=False)
+    store_predictions(world, predict_cards(world, [champion], [LAST], NOW))
+    store_predictions(world, predict_cards(world, [third, second], [LAST], NOW + timedelta(hours=1)))
+
+    def says(serving: ServingModel | None) -> str:
+        page = page_of(read_card_page(world, LAST, serving), tmp_path)
+        return page[page.index("velo ") : page.index(" UTC")]
+
+    # Promoted: its cards were priced in the shadow. Rolled back: the newer version was a champion, too.
+    assert says(replace(second, is_champion=True)) == "velo 2 (champion) · 2021-12-31 03:00"
+    assert says(champion) == "velo 1 (champion) · 2021-12-31 02:00"
+    # A version that has said nothing of this card yet.
+    assert says(replace(champion, version=4)) == "velo 3 (champion then) · 2021-12-31 03:00"
+    assert says(None) == "velo 3 (champion then) · 2021-12-31 03:00"
+    one = "(select min(race_key) from core.races where race_date = ?)"
+    world.execute(f"delete from serving.predictions where model_version = 1 and race_key = {one}", [LAST])
+    facts = page_of(read_card_page(world, LAST, champion), tmp_path)
+    assert "velo 3 (champion then) · 2021-12-31 03:00 UTC; velo 1 (champion) · 2021-12-31 02:00 UTC" in facts
 
 
 def test_a_name_cannot_run_a_script(card: pl.DataFrame, tmp_path: Path) -> None:
@@ -94,7 +119,7 @@ def test_non_runners_stand_last_and_struck_out(
     ):
         for table in ("core.races", "core.entries"):
             world.execute(f"update {table} set race_key = ? where race_key = ?", [new, old])
-    frame = read_card_page(world, LAST)
+    frame = read_card_page(world, LAST, champion)
     out = frame.filter("non_runner")
     assert out["horse"].unique().to_list() == ["Stayed Home"]
     page = page_of(frame, tmp_path)
@@ -104,7 +129,7 @@ def test_non_runners_stand_last_and_struck_out(
 
 
 def test_no_racing_is_a_page_too(world: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    frame = read_card_page(world, datetime(2022, 3, 1).date())
+    frame = read_card_page(world, datetime(2022, 3, 1).date(), None)
     page = write_card_page(frame, tmp_path / "x.html", day=datetime(2022, 3, 1).date()).read_text(encoding="utf-8")
     assert "No racing." in page
     with pytest.raises(ValueError, match="give the day"):

@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -21,7 +21,7 @@ def predict(
     world: duckdb.DuckDBPyConnection, champion: ServingModel, folder: Path, now: datetime = NOW
 ) -> pl.DataFrame:
     new = store_predictions(world, predict_cards(world, [champion], [LAST], now))
-    log_predictions(world, new, folder)
+    log_predictions(world, folder)
     create_outcomes(world)
     return new
 
@@ -67,6 +67,29 @@ def test_a_rerun_leaves_file_and_table_as_they_were(
     before = (tmp_path / "2021-12-31.jsonl").read_bytes()
     assert predict(world, champion, tmp_path).is_empty()
     assert (tmp_path / "2021-12-31.jsonl").read_bytes() == before
+
+
+def test_what_a_killed_process_did_not_log_or_write_is_made_up_for(
+    world: duckdb.DuckDBPyConnection, champion: ServingModel, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    predict(world, champion, whole)
+    said = {path.name: path.read_bytes() for path in whole.iterdir()}
+    # Stored, not logged.
+    world.execute("delete from serving.prediction_log")
+    late = tmp_path / "late"
+    assert predict(world, champion, late).is_empty()
+    assert {path.name: path.read_bytes() for path in late.iterdir()} == said
+    # Logged, not written: a part of that day's lines, and no file of a day after it.
+    (late / "2021-12-31.jsonl").write_text("")
+    world.execute("update core.races set going = 'Soft' where race_key = (select min(race_key) from main.results)")
+    new = store_predictions(world, predict_cards(world, [champion], [LAST], NOW + timedelta(days=1)))
+    assert new.height == RUNNERS
+    assert log_predictions(world, late) == [late / "2021-12-31.jsonl", late / "2022-01-01.jsonl"]
+    (late / "2022-01-01.jsonl").unlink()
+    log_predictions(world, late)
+    assert (late / "2021-12-31.jsonl").read_bytes() == said["2021-12-31.jsonl"]
+    assert len((late / "2022-01-01.jsonl").read_text().splitlines()) == RUNNERS
 
 
 def test_results_are_joined_without_touching_the_log(
