@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VELO_DATA ?= data
-export VELO_DATA := $(abspath $(VELO_DATA))
+# Not make's abspath, which takes a blank for the end of a path.
+export VELO_DATA := $(shell $(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' "$(VELO_DATA)")
 export DAGSTER_HOME := $(CURDIR)
 export VELO_DAGSTER_STORAGE := $(VELO_DATA)/dagster
 export PYTHONUNBUFFERED := 1
@@ -26,7 +27,7 @@ test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 dev: install
-	@mkdir -p $(VELO_DAGSTER_STORAGE)
+	@mkdir -p "$(VELO_DAGSTER_STORAGE)"
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 bench: install

@@ -1,15 +1,23 @@
 """The `velo` command: exit codes and words a person can act on."""
 
+import os
+import subprocess
+from datetime import date
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from velo_assets.cli import app
+from velo_assets.ingestion.landing import land
+from velo_assets.settings import DataRoot
+from velo_assets.warehouse.build import build_table
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets_tests.ingestion.raceform_rows import csv_text, row
 
 runner = CliRunner()
+
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -111,10 +119,33 @@ def test_files_that_can_not_be_used_are_refused_and_named(data_root: Path) -> No
     assert "other.csv" in result.output
 
 
+def test_make_takes_a_blank_in_the_data_root_for_what_it_is(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["make", "--silent", "--eval", 'show: ; @echo "$$VELO_DATA|$$VELO_DAGSTER_STORAGE"', "show"],
+        cwd=PROJECT,
+        env={**os.environ, "VELO_DATA": str(tmp_path / "gone" / ".." / "my data")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{tmp_path}/my data|{tmp_path}/my data/dagster\n"
+
+
 def test_status_of_an_empty_root(data_root: Path) -> None:
     result = runner.invoke(app, ["status"])
     assert result.exit_code == 0
     assert "none yet" in result.output
+
+
+def test_status_where_nothing_has_landed(data_root: Path) -> None:
+    with Warehouse(data_root / "warehouse.duckdb").connect("test") as connection:
+        land(DataRoot(data_root), connection)
+        build_table(connection, "core/races", date(2015, 1, 1), date(2015, 12, 31))
+        build_table(connection, "core/results", date(2015, 1, 1), date(2015, 12, 31))
+    result = runner.invoke(app, ["status"])
+    assert result.exit_code == 0, result.exception
+    assert "Landed      0 files (empty results), 0 rows, 0 rejected, 0 files refused\n" in result.output
+    assert "Results     none\n" in result.output
 
 
 @pytest.mark.parametrize(

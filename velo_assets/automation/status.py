@@ -59,15 +59,15 @@ def _warehouse_lines(root: DataRoot) -> list[str]:
                 "coalesce(sum(rejected_rows) filter (status = 'live'), 0), max(landed_at) from landing.manifest",
             )
             live, refused, rows, rejected, landed_at = row
+            last = f"; last {landed_at:%Y-%m-%d %H:%M}" if landed_at else ""
             lines.append(
                 f"Landed      {live} files ({results_kind(connection)} results), {rows:,} rows, "
-                f"{rejected:,} rejected, {refused} files refused; "
-                f"last {landed_at:%Y-%m-%d %H:%M}"
+                f"{rejected:,} rejected, {refused} files refused{last}"
             )
         if table_exists(connection, "core/results"):
             row = row_of(connection, "select min(race_date), max(race_date) from core.results")
             upcoming = row_of(connection, "select count(*), min(race_date) from core.races where stage = 'card'")
-            lines.append(f"Results     {row[0]} to {row[1]}")
+            lines.append(f"Results     {row[0]} to {row[1]}" if row[0] else "Results     none")
             if upcoming[0]:
                 lines.append(f"Cards       {upcoming[0]} races without a result, from {upcoming[1]}")
         if table_exists(connection, "meta/builds"):
