@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from velo_assets.ingestion.landing import LandingSummary
 
 
+REFRESHES_TAG = "velo/refreshes"
+"""Tag of a landing whose command goes on to refresh whatever has landed, through all layers."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What has to be built.
@@ -143,7 +147,7 @@ def run_chain(
     forgotten = forget_old_runs(instance, datetime.now(UTC))
     if forgotten:
         say(f"Dagster forgot {len(forgotten)} runs older than {keep_runs_days()} days.")
-    execute(defs, instance, "land", outcome)
+    execute(defs, instance, "land", outcome, tags={REFRESHES_TAG: "yes"} if to_layer == LAYERS[-1] else None)
     nodes = nodes_of(asset for asset in defs.assets or [] if isinstance(asset, dg.AssetsDefinition))
     todo = plan(nodes, root, to_layer=to_layer, years=years)
     nothing_landed = years is not None and not any(years[0] <= year <= years[1] for year in todo.landed_years)

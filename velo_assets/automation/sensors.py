@@ -14,9 +14,9 @@ import dagster as dg
 
 from velo_assets.assets.serving import TRAIN_TAG
 from velo_assets.automation.alarms import ALARM_SENSORS
-from velo_assets.automation.instance import PROCESS_TAG
 from velo_assets.automation.jobs import evaluate, land, refresh, train
 from velo_assets.automation.retention import old_runs
+from velo_assets.automation.runner import REFRESHES_TAG
 from velo_assets.ingestion.inputs import files_in
 from velo_assets.partitions import range_tags
 from velo_assets.resources.data import DataRootResource
@@ -68,7 +68,7 @@ def landed_years(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.Sk
                 continue
             latest = max(latest, record.storage_id)
             run = context.instance.get_run_by_id(record.run_id)
-            if run is not None and not run.is_finished and PROCESS_TAG not in run.tags:
+            if run is not None and not run.is_finished and REFRESHES_TAG not in run.tags:
                 # Its other kinds of files follow in a moment; two looks at one landing would ask for two refreshes.
                 return dg.SkipReason("A landing is under way.")
             years |= set(_metadata(record, "years_touched") or []) - _refreshed_by(run)
@@ -153,13 +153,13 @@ def _listing(folders: list[Path]) -> list[tuple[str, int, int]]:
 
 
 def _refreshed_by(run: dg.DagsterRun | None) -> set[int]:
-    """Years that the run which landed files refreshes itself."""
+    """Years that were refreshed with the landing, or will be by the command that landed."""
     if run is None:
         return set()
-    if PROCESS_TAG in run.tags:
-        return set(range(FIRST_YEAR, datetime.now(UTC).year + 2))  # `velo run` refreshes whatever it landed.
+    if REFRESHES_TAG in run.tags:
+        return set(range(FIRST_YEAR, datetime.now(UTC).year + 2))
     first, last = (run.tags.get(name) for name in range_tags(0, 0))
-    if run.job_name != "nightly" or first is None or last is None:
+    if run.job_name != "nightly" or not run.is_success or first is None or last is None:
         return set()
     return set(range(int(first), int(last) + 1))
 

@@ -12,13 +12,14 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from velo_assets.automation import sensors
 from velo_assets.automation.instance import PROCESS_TAG, process_tag
-from velo_assets.automation.runner import report_forgotten
+from velo_assets.automation.runner import report_forgotten, run_chain
 from velo_assets.automation.schedules import nightly_schedule
 from velo_assets.definitions import defs
-from velo_assets.ingestion.landing import LandingSummary, input_files
+from velo_assets.ingestion.landing import LandingSummary, input_files, land
 from velo_assets.partitions import range_tags
 from velo_assets.resources.data import DataRootResource
 from velo_assets.settings import DataRoot
+from velo_assets.warehouse.connection import Warehouse
 
 RESULTS = dg.AssetKey(["landing", "raceform"])
 
@@ -141,9 +142,28 @@ def test_landed_years_are_refreshed_once(instance: dg.DagsterInstance) -> None:
     assert forgotten.run_requests[0].tags.items() >= range_tags(2019, 2024).items()
 
 
-def test_what_velo_run_landed_it_refreshes_itself(instance: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize(("to_layer", "asked"), [("serving", []), ("core", [("2023", "2023")])])
+def test_what_velo_run_landed_it_refreshes_itself(
+    tmp_path: Path, instance: dg.DagsterInstance, to_layer: str, asked: list[tuple[str, str]]
+) -> None:
+    @dg.asset(key=RESULTS)
+    def landed() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata={"years_touched": [2023], "files_landed": 1, "rows_landed": 9})
+
+    with Warehouse(DataRoot(tmp_path).warehouse).connect() as connection:
+        land(DataRoot(tmp_path), connection)
+    # There is nothing else to build here: all that the command does is to land.
+    landing = dg.Definitions(assets=[landed], jobs=[dg.define_asset_job("land", [RESULTS])])
+    run_chain(landing, instance, DataRoot(tmp_path), to_layer=to_layer, say=lambda _: None)
+    requests = look(sensors.landed_years, instance).run_requests
+    names = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    assert [tuple(request.tags[name] for name in names) for request in requests] == asked
+
+
+def test_what_velo_land_landed_is_refreshed(instance: dg.DagsterInstance) -> None:
     report(instance, RESULTS, process_tag(), years_touched=[2023])
-    assert look(sensors.landed_years, instance).run_requests == []
+    (request,) = look(sensors.landed_years, instance).run_requests
+    assert request.tags.items() >= range_tags(2023, 2023).items()
 
 
 def test_a_decision_to_retrain_starts_training_once(instance: dg.DagsterInstance) -> None:
@@ -204,6 +224,22 @@ def test_the_nightly_lands_and_refreshes_in_one_run(instance: dg.DagsterInstance
     second = look(sensors.landed_years, instance, cursor=first.cursor)
     tags = second.run_requests[0].tags
     assert (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]) == ("2022", "2022")
+
+
+def test_a_nightly_that_failed_has_refreshed_nothing(instance: dg.DagsterInstance) -> None:
+    @dg.asset(key=RESULTS)
+    def landed() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata={"years_touched": [2022]})
+
+    @dg.asset(deps=[landed])
+    def later() -> None:
+        raise RuntimeError("no room")
+
+    night = dg.Definitions(assets=[landed, later], jobs=[dg.define_asset_job("nightly", [landed, later])])
+    job = night.resolve_job_def("nightly")
+    assert not job.execute_in_process(instance=instance, tags=range_tags(2022, 2023), raise_on_error=False).success
+    (request,) = look(sensors.landed_years, instance).run_requests
+    assert request.tags.items() >= range_tags(2022, 2022).items()
 
 
 @pytest.mark.parametrize("folder", sensors.INPUTS)
