@@ -143,7 +143,7 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
     from velo_assets.ingestion.manifest import results_kind
     from velo_assets.resources.models import CHAMPION_NAME, registry_of
     from velo_assets.serving.card_page import read_card_page, write_card_page
-    from velo_assets.serving.predict import predict_cards, serving_models, store_predictions
+    from velo_assets.serving.predict import predict_cards, readable, serving_models, store_predictions
     from velo_assets.serving.prediction_log import create_outcomes, log_predictions
     from velo_assets.warehouse.connection import Warehouse
 
@@ -152,7 +152,8 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
     with _plain_errors():
         models = serving_models(registry_of(root), CHAMPION_NAME)
         with Warehouse(root.warehouse).connect(f"velo predict {day}") as connection:
-            rows = predict_cards(connection, models, [race_day], datetime.now(UTC))
+            able, lacking = readable(connection, models)
+            rows = predict_cards(connection, able or models, [race_day], datetime.now(UTC))
             new = store_predictions(connection, rows)
             log_predictions(connection, root.reports / "prediction_log")
             create_outcomes(connection)
@@ -164,6 +165,8 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
             day=race_day,
             simulated=simulated,
         )
+    for label, missing in lacking.items():
+        typer.echo(f"{label} predicts nothing: the matrix lacks {', '.join(missing)}", err=True)
     races = rows["race_key"].n_unique()
     typer.echo(f"{races} races priced, {new.height} new predictions; {page}")
     if not races:

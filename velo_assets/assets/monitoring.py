@@ -235,7 +235,7 @@ def retrain_decision(
     from velo_assets.monitoring.retraining import decide_retraining
     from velo_assets.monitoring.triggers import read_unlearnt_drift, watch
     from velo_assets.serving.bundle import race_gaps
-    from velo_assets.serving.predict import NoModelError, serving_models
+    from velo_assets.serving.predict import NoModelError, readable, serving_models
     from velo_assets.serving.training import watched_frame
     from velo_assets.warehouse.query import frame_of, row_of
 
@@ -247,10 +247,14 @@ def retrain_decision(
         models = []
     with warehouse.get_connection() as connection:
         report = frame_of(connection, "select * from monitoring.drift_report")
-        watched = watched_frame(connection, models[0].bundle.cutoff, DECISION_PRICE.kind) if models else None
+        able, lacking = readable(connection, models) if models else ([], {})
+        watched = None
+        if able and able[0] is models[0]:
+            # At the prices it learned from: its quiet-time gaps are of these.
+            watched = watched_frame(connection, models[0].bundle.cutoff, models[0].bundle.price_kind)
         (last_result,) = row_of(connection, "select max(race_date) from core.results")
     readings = {}
-    if models and watched is not None and watched.height:
+    if watched is not None and watched.height:
         bundle = models[0].bundle
         readings = watch(bundle.reference, race_gaps(bundle, watched))
     decision = decide_retraining(
@@ -259,6 +263,7 @@ def retrain_decision(
         last_trained=max(model.bundle.data_end for model in models) if models else None,
         last_result=last_result,
         readings=readings,
+        silent={} if able else lacking,
         drift=read_unlearnt_drift(report, models[0].bundle.data_end if models else None),
     )
     row = decision.to_frame()

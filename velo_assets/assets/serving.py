@@ -102,6 +102,7 @@ def predictions(
         PREDICTIONS,
         card_days,
         predict_cards,
+        readable,
         serving_models,
         store_predictions,
     )
@@ -111,8 +112,13 @@ def predictions(
         inputs = inputs_of(connection, context, None)
     root = data_root.root()
     models = serving_models(model_registry.registry(), CHAMPION_NAME)
-    first_day = max(model.bundle.cutoff for model in models)
     with warehouse.get_connection() as connection:
+        able, lacking = readable(connection, models)
+        for label, missing in lacking.items():
+            context.log.warning(f"{label} predicts nothing: the matrix lacks {', '.join(missing)}")
+        # With nobody left the night has to fail aloud, by the words of the version that misses its columns.
+        models = able or models
+        first_day = max(model.bundle.cutoff for model in models)
         days = card_days(connection, first_day)
         new = store_predictions(connection, predict_cards(connection, models, days, datetime.now(UTC)))
         log_predictions(connection, root.reports / "prediction_log")

@@ -117,11 +117,8 @@ def _model_lines(root: DataRoot) -> list[str]:
         shown = reason if len(reason) <= REASON_SHOWN else reason[:REASON_SHOWN].rsplit(" ", 1)[0] + " ..."
         lines += [f"{title:<12}{learned}, {verdict}", f"            {shown}"]
     if ends:
-        # The champion is listed first; without one the challenger predicts and grows old.
-        old, again = ends[0] + timedelta(days=CALENDAR_DAYS), max(ends) + timedelta(days=COOL_OFF_DAYS)
-        lines.append(
-            f"Next        an alarm can start a training once results reach {again}, the calendar {max(old, again)}"
-        )
+        again, old = (max(ends) + timedelta(days=days) for days in (COOL_OFF_DAYS, CALENDAR_DAYS))
+        lines.append(f"Next        an alarm can start a training once results reach {again}, the calendar {old}")
     return lines
 
 

@@ -27,7 +27,7 @@ STORED_COLUMNS = ("race_date", "race_key", "runner_key", "fold", "decision_price
 
 
 RUNS_OF_VERSIONS = "version_runs.json"
-"""In the folder of all runs: which stored run each registered model version was judged by."""
+"""In the folder of all runs: by which stored run each version was judged that is, was or may yet be champion."""
 
 KEPT_RUNS = 20
 """Stored runs beside those that a model version was judged by; the oldest go first."""
@@ -112,7 +112,7 @@ def stored_runs(runs: Path) -> list[str]:
 
 
 def drop_old_runs(runs: Path, keep: int = KEPT_RUNS) -> list[str]:
-    """Delete the oldest stored runs, but never one that a model version was judged by: the next challenger needs it.
+    """Delete the oldest stored runs, but none that `version_runs.json` names: the next challenger needs the champion's.
 
     Returns:
         Ids of the runs that went.

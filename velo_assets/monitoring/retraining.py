@@ -87,8 +87,9 @@ def decide_retraining(
     last_result: date | None,
     readings: Mapping[str, CusumReading],
     drift: DriftReading | None,
+    silent: Mapping[str, Sequence[str]] | None = None,
 ) -> RetrainDecision:
-    """Weigh the causes: CUSUM, drift, calendar; and hold back while a recent challenger awaits the gate.
+    """Weigh the causes: CUSUM, drift, calendar, lost features; and hold back while a recent challenger awaits the gate.
 
     Args:
         decided_at: now, with a time zone.
@@ -98,6 +99,8 @@ def decide_retraining(
             new, however much time goes by.
         readings: CUSUM by channel, see `triggers.watch`.
         drift: latest drift report, see `triggers.read_unlearnt_drift`; None when it is about racing already learnt.
+        silent: where no version can predict, the columns that each lacks. That is no alarm to wait for: nobody would be
+            predicting meanwhile, and the version trained next reads what there is.
 
     Raises:
         ValueError: the time has no zone.
@@ -115,15 +118,18 @@ def decide_retraining(
         causes["drift"] = f"{len(drift.gone)} of {drift.columns} columns went missing ({_some(drift.gone)})"
     elif drift is not None and drift.alarm:
         causes["drift"] = f"{len(drift.drifted)} of {drift.columns} columns moved ({_some(drift.drifted)})"
-    age = None if champion_data_end is None else (today - champion_data_end).days
-    if age is not None and age >= CALENDAR_DAYS:
-        causes["calendar"] = f"the champion learned until {champion_data_end}, {age} days ago"
+    if last_trained is not None and (today - last_trained).days >= CALENDAR_DAYS:
+        # Of the newest version, not of the champion: what a training could do for an old champion, the last one did.
+        days = (today - last_trained).days
+        causes["calendar"] = f"the newest version learned until {last_trained}, {days} days ago"
+    for label, missing in (silent or {}).items():
+        causes[f"lost features of {label}"] = f"the matrix lacks {_some(missing)}, so it predicts nothing"
     reasons = [f"{name}: {words}" for name, words in causes.items()]
     retrain = bool(causes)
     if last_trained is None:
         retrain = False
         reasons.append("no model has been registered yet: serving/recipe trains the first one unasked")
-    elif causes:
+    elif causes and not silent:
         days_since = max(0, (min(today, last_result or last_trained) - last_trained).days)
         if days_since < COOL_OFF_DAYS:
             retrain = False
@@ -140,7 +146,7 @@ def decide_retraining(
         None if nearest is None else nearest.rule.threshold,
         max((reading.races for reading in readings.values()), default=0),
         None if drift is None else len(drift.drifted),
-        age,
+        None if champion_data_end is None else (today - champion_data_end).days,
         today.year,
     )
 

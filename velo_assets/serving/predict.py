@@ -129,6 +129,30 @@ def serving_models(registry: ModelRegistry, name: str) -> list[ServingModel]:
     ]
 
 
+def readable(
+    connection: duckdb.DuckDBPyConnection, models: Sequence[ServingModel]
+) -> tuple[list[ServingModel], dict[str, list[str]]]:
+    """Versions that today's feature matrix suffices for, and what it lacks for the others.
+
+    A feature may be taken out of the matrix while a version that learned from it still is champion: that version falls
+    silent, and the night goes on with the others.
+
+    Args:
+        connection: an open warehouse with the feature matrix.
+        models: from `serving_models`.
+
+    Returns:
+        The versions that can predict, in their order, and the missing columns of each other one by its label.
+    """
+    there = set(matrix_features(connection))
+    lacking = {
+        f"{model.name} {model.version}": missing
+        for model in models
+        if (missing := [name for name in model.bundle.features if name not in there])
+    }
+    return [model for model in models if f"{model.name} {model.version}" not in lacking], lacking
+
+
 @lru_cache(maxsize=8)
 def _loaded(registry: ModelRegistry, name: str, version: int) -> Bundle:
     """A version's files never change, so a process reads them once."""

@@ -90,7 +90,7 @@ def train_version(
     if version != expected:  # Another process registered one meanwhile; a decision names the version it is about.
         decision = judged(version)
     # The run comes first: a version that can be promoted must have one for its successors to be held against.
-    _remember_run(root, version, run_id)
+    _remember_run(root, registry, name, version, run_id)
     registry.record_decision(name, version, decision)
     # Where the champion's run is lost, the decision is over the market: it replaces nobody.
     is_champion = decision.promoted and (champion is None or decision.reference == champion.label)
@@ -141,11 +141,18 @@ def _runs_of_versions(root: DataRoot) -> dict[str, str]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
-def _remember_run(root: DataRoot, version: int, run_id: str) -> None:
+def _remember_run(root: DataRoot, registry: ModelRegistry, name: str, version: int, run_id: str) -> None:
+    """Note by which run a version was judged, which keeps the run; that of a version that the gate refused may go once
+    it is on trial no more, as nobody will be held against it."""
     from velo_assets.reports.pages import write_page
 
-    known = {**_runs_of_versions(root), str(version): run_id}
-    write_page(root.reports / "runs" / RUNS_OF_VERSIONS, json.dumps(known, indent=1))
+    standing = {
+        str(model.version)
+        for model in registry.list(name)
+        if model.aliases or (model.decision is not None and model.decision["promoted"])
+    }
+    kept = {number: run for number, run in _runs_of_versions(root).items() if number in standing}
+    write_page(root.reports / "runs" / RUNS_OF_VERSIONS, json.dumps({**kept, str(version): run_id}, indent=1))
 
 
 def _git_commit() -> str:

@@ -49,6 +49,19 @@ def test_the_calendar_asks_after_a_year() -> None:
     assert not decision(champion_data_end=date(2023, 6, 3), last_trained=date(2023, 6, 3)).retrain
 
 
+def test_an_old_champion_is_no_cause_once_a_newer_version_was_trained() -> None:
+    tried = decision(champion_data_end=date(2022, 6, 1), last_trained=date(2024, 1, 1))
+    assert not tried.retrain
+    assert tried.days_since_training == 731
+
+
+def test_a_matrix_that_no_version_can_read_is_trained_on_at_once() -> None:
+    lost = decision(last_trained=date(2024, 5, 30), silent={"velo 3": ["draw", "going"]})
+    assert lost.retrain
+    assert lost.causes == ("lost features of velo 3",)
+    assert "lacks draw, going" in lost.reasons[0]
+
+
 def test_a_recent_challenger_holds_the_next_training_back() -> None:
     held = decision(readings={"recipe": ALARM}, last_trained=date(2024, 5, 20))
     assert not held.retrain

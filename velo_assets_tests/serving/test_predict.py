@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -15,6 +16,7 @@ from velo_assets.serving.predict import (
     card_frame,
     latest_predictions,
     predict_cards,
+    readable,
     serving_models,
     store_predictions,
 )
@@ -45,6 +47,17 @@ def test_a_second_run_adds_nothing(world: duckdb.DuckDBPyConnection, champion: S
     again = store_predictions(world, predict_cards(world, [champion], [LAST], LATER))
     assert again.is_empty()
     assert set(latest_predictions(world, [LAST])["predicted_at"].to_list()) == {NOW}
+
+
+def test_a_version_whose_feature_was_taken_out_falls_silent_alone(
+    world: duckdb.DuckDBPyConnection, champion: ServingModel
+) -> None:
+    lost = champion.bundle.features[0]
+    assert readable(world, [champion]) == ([champion], {})
+    fundamental = replace(champion.bundle.fundamental, features=champion.bundle.features[1:])
+    newer = ServingModel("velo", 2, False, replace(champion.bundle, fundamental=fundamental))
+    world.execute(f'alter table features.runner_features drop column "{lost}"')
+    assert readable(world, [champion, newer]) == ([newer], {"velo 1": [lost]})
 
 
 def test_a_changed_card_is_priced_again_beside_the_first(

@@ -113,6 +113,27 @@ def test_a_version_judged_by_the_market_alone_replaces_no_champion(
     assert json.loads((root.reports / "runs" / RUNS_OF_VERSIONS).read_text())["2"] == "run"
 
 
+def test_runs_of_refused_versions_are_let_go_and_those_of_champions_kept(
+    root: DataRoot, registry: ModelRegistry, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = root.reports / "runs" / RUNS_OF_VERSIONS
+    runs.write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(recipe, "read_backtest", lambda *_: SimpleNamespace(shipped="blend"))
+    monkeypatch.setattr(recipe, "train_bundle", lambda *_, **__: bundle)
+    monkeypatch.setattr(recipe, "_predictions_of", lambda *_: None)
+    references = {1: "market", 2: "velo 1", 3: "velo 2", 4: "velo 2"}
+
+    def judged(*_: Any, challenger: str, **__: Any) -> Any:
+        number = int(challenger.split()[1])
+        return decision(challenger, references[number], promoted=number < 3), [], {}
+
+    monkeypatch.setattr(recipe, "judge_backtest", judged)
+    for _ in references:
+        train(root, registry)
+    # 1 was champion before 2, 3 was refused and is on trial no more, 4 is.
+    assert set(json.loads(runs.read_text(encoding="utf-8"))) == {"1", "2", "4"}
+
+
 def test_a_trial_that_fails_leaves_no_version_without_a_decision(
     root: DataRoot, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
