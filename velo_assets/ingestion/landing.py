@@ -19,11 +19,12 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from velo_assets.code_versions import code_version
 from velo_assets.ingestion import manifest
 from velo_assets.ingestion.inputs import MARKER_NAME, files_in
 from velo_assets.ingestion.manifest import KnownVersion, ManifestEntry
 from velo_assets.ingestion.parsed import FileInUseError, LayoutError, ParsedFile, Reject, rejects_frame, storable
-from velo_assets.ingestion.raceform import YEAR_SCHEMA, stage_raceform
+from velo_assets.ingestion.raceform import YEAR_SCHEMA, StagedRaceform, stage_again, stage_raceform
 from velo_assets.ingestion.rejects import FIELD, KEPT, ROW
 from velo_assets.ingestion.sql_text import file_literal
 from velo_assets.racing.macros import register
@@ -40,6 +41,10 @@ CARD_DAYS_AHEAD = 366
 
 STAGING_MEMORY = "2500MB"
 """Memory limit of the DuckDB connection that reads source files; it streams, so more does not help."""
+
+KEY_CODE = code_version("racing", "ingestion/raceform", "ingestion/layouts")
+"""Version of the code that gives landed results their keys. Cards get theirs in core, by today's code: results keyed by
+other code would be of other horses and races."""
 
 _CHUNK_BYTES = 1 << 23
 
@@ -185,6 +190,7 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
                 views_behind = False
             files.append(_land_file(root, connection, staging, known, kind, path, today, simulated))
             views_behind |= kind != "sectionals" and files[-1].outcome == "landed"
+        _key_anew(root, connection, staging)
     _retire_covered(root, connection)
     _refresh_views(root, connection)
     return _summary(files, before, manifest.year_fingerprints(connection))
@@ -305,19 +311,21 @@ def _land_file(
     except OSError as unopened:
         # Not remembered: a file that can't be opened now may be readable in the next run, without having changed.
         return LandedFile(name, kind, "refused", error=f"{path.name}: can't be opened ({unopened.strerror}).")
-    if newest is not None and newest.sha256 == sha256:
+    again = newest if newest is not None and newest.sha256 == sha256 else None
+    if again is not None and not _is_keyed_by_other_code(kind, again):
         if not same:
             manifest.record_unchanged(connection, name, sha256, stat.st_mtime_ns)
-        outcome = "refused" if newest.status == manifest.REFUSED else "unchanged"
-        return LandedFile(name, kind, outcome, error=newest.error)
+        outcome = "refused" if again.status == manifest.REFUSED else "unchanged"
+        return LandedFile(name, kind, outcome, error=again.error)
     twins = connection.execute(
         "select file from landing.manifest where kind = ? and sha256 = ? and status = 'live' and file <> ? "
         "order by file",
         [kind, sha256, name],
     ).fetchall()
-    if twins:
+    if twins and again is None:
         return LandedFile(name, kind, "same content", error=f"same content as {twins[0][0]}")
-    sequence = manifest.next_sequence(connection)
+    # What lands again for the sake of its keys wins and loses against other files as before.
+    sequence = manifest.next_sequence(connection) if again is None else again.sequence
     work = staging.scratch / f"{sequence}"
     work.mkdir()
     try:
@@ -355,11 +363,12 @@ def _land_file(
         status=status,
         error=error,
         simulated=simulated and kind == "raceform",
+        key_code=KEY_CODE if kind == "raceform" else None,
     )
     with transaction(connection):
         manifest.record(connection, entry, years, pl.DataFrame() if rejects is None else rejects)
     shutil.rmtree(work, ignore_errors=True)
-    known[name] = KnownVersion(stat.st_size, stat.st_mtime_ns, sha256, status, error)
+    known[name] = KnownVersion(stat.st_size, stat.st_mtime_ns, sha256, status, error, sequence, entry.key_code)
     outcome = "refused" if status == manifest.REFUSED else "landed"
     return LandedFile(name, kind, outcome, entry.rows, row_rejects, error)
 
@@ -386,8 +395,33 @@ def _raceform(
         raise
     except duckdb.Error as error:
         raise LayoutError(path, f"can't be read ({error}).") from error
-    parts: list[tuple[int | None, Path]] = [(year, part) for year, files in staged.parts.items() for part in files]
-    return staged.layout, parts, staged.years, staged.rejects
+    return staged.layout, _by_year(staged), staged.years, staged.rejects
+
+
+def _by_year(staged: StagedRaceform) -> list[tuple[int | None, Path]]:
+    return [(year, part) for year, files in staged.parts.items() for part in files]
+
+
+def _is_keyed_by_other_code(kind: str, version: KnownVersion) -> bool:
+    return kind == "raceform" and version.status == manifest.LIVE and version.key_code != KEY_CODE
+
+
+def _key_anew(root: DataRoot, connection: duckdb.DuckDBPyConnection, staging: _Staging) -> None:
+    """Give results today's keys whose file, or version of it, is no longer there to be read again."""
+    versions = connection.execute(
+        "select file, sha256, sequence, parquet from landing.manifest "
+        "where kind = 'raceform' and status = 'live' and key_code is distinct from ? and len(parquet) > 0",
+        [KEY_CODE],
+    ).fetchall()
+    for file, sha256, sequence, parquet in versions:
+        work = staging.scratch / f"keys-{sequence}"
+        work.mkdir()
+        old = [root.path / part for part in parquet]
+        staged = stage_again(old, work, staging.connection, source_file=file, sequence=sequence)
+        parts = _move_parts(root, "raceform", _by_year(staged), sha256, sequence)
+        with transaction(connection):
+            manifest.record_keys(connection, file, sha256, parts, KEY_CODE, staged.years, staged.rejects)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _other(
@@ -476,12 +510,16 @@ def _years_of(connection: duckdb.DuckDBPyConnection, kind: str, rows: pl.DataFra
 def _move_parts(
     root: DataRoot, kind: str, parts: list[tuple[int | None, Path]], sha256: str, sequence: int
 ) -> list[str]:
-    """Rename finished parts into the landing folder: a reader sees a whole file or none."""
+    """Rename finished parts into the landing folder: a reader sees a whole file or none.
+
+    Keys made anew get parts of their own, so that those of the older keys are there until the manifest names the new.
+    """
     landed = []
+    keyed = f"-{KEY_CODE[:8]}" if kind == "raceform" else ""
     for number, (year, part) in enumerate(parts):
         folder = root.landing / kind / (f"race_year={year}" if year is not None else "")
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{sha256[:16]}-{sequence}-{number}.parquet"
+        target = folder / f"{sha256[:16]}-{sequence}{keyed}-{number}.parquet"
         part.replace(target)
         landed.append(str(target.relative_to(root.path)))
     return landed

@@ -32,6 +32,7 @@ _TABLES = (
            rejected_rows bigint, rejected_fields bigint, first_date date, last_date date, landed_at timestamp,
            sequence bigint, parquet varchar[], status varchar, error varchar)""",
     "alter table landing.manifest add column if not exists simulated boolean",
+    "alter table landing.manifest add column if not exists key_code varchar",
     """create table if not exists landing.years (
            file varchar, sha256 varchar, kind varchar, sequence bigint, year integer, rows bigint, races bigint,
            content_hash varchar)""",
@@ -57,7 +58,11 @@ RACEFORM_TYPES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One version of one input file, as remembered."""
+    """One version of one input file, as remembered.
+
+    `key_code` is the version of the code that gave its rows their keys, None for kinds that land without keys. Files
+    that landed before it was kept have none either.
+    """
 
     file: str
     kind: str
@@ -75,6 +80,7 @@ class ManifestEntry:
     status: str
     error: str | None
     simulated: bool
+    key_code: str | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class KnownVersion:
     sha256: str
     status: str
     error: str | None
+    sequence: int
+    key_code: str | None
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -104,7 +112,7 @@ def next_sequence(connection: duckdb.DuckDBPyConnection) -> int:
 def newest_versions(connection: duckdb.DuckDBPyConnection) -> dict[str, KnownVersion]:
     """The newest version of every file, by path below the data root."""
     rows = connection.execute(
-        """select file, bytes, modified_ns, sha256, status, error from landing.manifest
+        """select file, bytes, modified_ns, sha256, status, error, sequence, key_code from landing.manifest
            qualify row_number() over (partition by file order by sequence desc) = 1"""
     ).fetchall()
     return {row[0]: KnownVersion(*row[1:]) for row in rows}
@@ -136,12 +144,50 @@ def record(
         f"values ({', '.join('?' for _ in columns)}, now()::timestamp)",
         [getattr(entry, name) for name in columns],
     )
-    file, sha256, kind, sequence = entry.file, entry.sha256, entry.kind, entry.sequence
+    _add_details(connection, entry.file, entry.sha256, years, rejects)
+
+
+def record_keys(
+    connection: duckdb.DuckDBPyConnection,
+    file: str,
+    sha256: str,
+    parquet: list[str],
+    key_code: str,
+    years: pl.DataFrame,
+    rejects: pl.DataFrame,
+) -> None:
+    """Remember that the rows of a landed version have keys by other code now, inside the caller's transaction.
+
+    Args:
+        connection: warehouse.
+        file: the input file.
+        sha256: its version.
+        parquet: parts with the new keys.
+        key_code: version of the code that made them.
+        years: as for `record`.
+        rejects: rows that the new keys make rejects of, beside those there are.
+    """
+    connection.execute(
+        """update landing.manifest
+           set parquet = $parquet, key_code = $key_code, rows = rows - $rejected,
+               rejected_rows = rejected_rows + $rejected
+           where file = $file and sha256 = $sha256""",
+        {"parquet": parquet, "key_code": key_code, "rejected": rejects.height, "file": file, "sha256": sha256},
+    )
+    connection.execute("delete from landing.years where file = ? and sha256 = ?", [file, sha256])
+    _add_details(connection, file, sha256, years, rejects)
+
+
+def _add_details(
+    connection: duckdb.DuckDBPyConnection, file: str, sha256: str, years: pl.DataFrame, rejects: pl.DataFrame
+) -> None:
     if years.height:
         connection.register("landed_years", years)
         connection.execute(
-            "insert into landing.years select ?, ?, ?, ?, year, rows, races, content_hash from landed_years",
-            [file, sha256, kind, sequence],
+            """insert into landing.years
+               select file, sha256, kind, sequence, year, landed_years.rows, races, content_hash
+               from landing.manifest cross join landed_years where file = ? and sha256 = ?""",
+            [file, sha256],
         )
         connection.unregister("landed_years")
     if rejects.height:

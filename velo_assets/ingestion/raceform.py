@@ -13,7 +13,7 @@ import mmap
 import shutil
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -136,6 +136,35 @@ def stage_raceform(
         _drop_duplicates(staging, source, parts_dir),
         _unreadable_fields(staging, source, parts_dir),
     ]
+    return _staged(staging, source, parts_dir, rejects)
+
+
+def stage_again(
+    parts: Sequence[Path], scratch: Path, staging: duckdb.DuckDBPyConnection, *, source_file: str, sequence: int
+) -> StagedRaceform:
+    """Give landed rows their keys anew: the raw text that these are made of is in the parts.
+
+    Args:
+        parts: landed Parquet parts of one version of a file.
+        scratch: an empty folder of ours; the new parts are left in it.
+        staging: as for `stage_raceform`.
+        source_file: as the rows have it.
+        sequence: as the rows have it.
+
+    Returns:
+        The new parts; rejects are rows that the new keys take for one runner, without their lines in the file.
+    """
+    parts_dir = scratch / "parts"
+    source = _Source("", f"select {', '.join(map(quoted, LANDED_COLUMNS))} from {_read(*parts)}")
+    _write_parts(staging, source, parts_dir, source_file, sequence, (date.min, date.max))
+    rejects = [_rejected_rows(staging, source, parts_dir), _drop_duplicates(staging, source, parts_dir)]
+    without_lines = (pl.lit(None, pl.Int64()).alias("line_number"), pl.lit(None, pl.String()).alias("detail"))
+    return _staged(staging, source, parts_dir, [frame.with_columns(without_lines) for frame in rejects])
+
+
+def _staged(
+    staging: duckdb.DuckDBPyConnection, source: _Source, parts_dir: Path, rejects: Iterable[pl.DataFrame]
+) -> StagedRaceform:
     parts: dict[int, list[Path]] = {}
     for part in _parts(parts_dir):
         parts.setdefault(int(part.parent.name.split("=")[1]), []).append(part)
@@ -610,15 +639,19 @@ def _unreadable_fields(staging: duckdb.DuckDBPyConnection, source: _Source, part
 
 
 def _years(staging: duckdb.DuckDBPyConnection, parts: dict[int, list[Path]]) -> pl.DataFrame:
-    """Rows, races and content of each year. The hash ignores row order, so a re-sorted file is the same content."""
+    """Rows, races and content of each year, their keys included.
+
+    The hash ignores row order, so a re-sorted file is the same content.
+    """
     if not parts:
         return pl.DataFrame(schema=YEAR_SCHEMA)
     files = [file for year_files in parts.values() for file in year_files]
     frame = staging.sql(
         f"""select year(race_date)::integer as year, count(*) as rows, count(distinct race_key) as races,
                    min(race_date) as first_date, max(race_date) as last_date,
-                   md5(bit_xor(row_hash) || ':' || sum(row_hash::hugeint) || ':' || count(*)) as content_hash
-            from {_read(*files)} group by all order by year"""
+                   md5(bit_xor(keyed_hash) || ':' || sum(keyed_hash::hugeint) || ':' || count(*)) as content_hash
+            from (select *, hash(row_hash, race_key, horse_key) as keyed_hash from {_read(*files)})
+            group by all order by year"""
     ).pl()
     return _typed(frame, YEAR_SCHEMA)
 

@@ -15,8 +15,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import velo_assets.ingestion.landing
 from velo_assets.ingestion.landing import LandingSummary, forget, land
 from velo_assets.ingestion.manifest import live_parts, race_years, results_kind, year_fingerprints
+from velo_assets.racing import identity
+from velo_assets.racing.identity import MACROS
 from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.marker import Marker, MixedDataError, sha256, write_marker
@@ -187,6 +190,89 @@ def test_a_file_put_back_to_its_earlier_content_wins_again(
         assert landing(root, warehouse).years_touched == (2015,)
     latest = warehouse.execute("select sp from landing.raceform order by sequence desc limit 1").fetchone()
     assert latest == ("3/1",)
+
+
+KEYS = "select race_key, horse_key, runner_key, horse, sp from landing.raceform order by horse, sequence"
+
+
+def with_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on, code that makes other keys."""
+    changed = [macro.replace("md5_number_lower(value)", "md5_number_lower('other' || value)") for macro in MACROS]
+    assert changed != list(MACROS)
+    monkeypatch.setattr(identity, "MACROS", tuple(changed))
+    monkeypatch.setattr(velo_assets.ingestion.landing, "KEY_CODE", "other keys")
+
+
+def test_results_get_the_keys_of_new_code_whether_or_not_their_file_is_still_there(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = write(root, "later.csv", [row()])
+    landing(root, warehouse)
+    # Landed last, so this price wins, though its name comes first.
+    write(root, "amended.csv", [row(sp="9/1")])
+    gone = write(root, "gone.csv", [beaten()])
+    landing(root, warehouse)
+    gone.unlink()
+    before, fingerprints = warehouse.execute(KEYS).fetchall(), year_fingerprints(warehouse)
+
+    with_other_keys(monkeypatch)
+    assert outcomes(landing(root, warehouse)) == {"amended.csv": "landed", "later.csv": "landed"}
+    after = warehouse.execute(KEYS).fetchall()
+    assert [key[3:] for key in after] == [key[3:] for key in before]
+    assert year_fingerprints(warehouse).keys() == fingerprints.keys()
+    assert year_fingerprints(warehouse) != fingerprints
+    assert {path.name for path in (root.landing / "raceform").rglob("*.parquet")} == {
+        Path(part).name for part in live_parts(warehouse, "raceform")
+    }
+    gone.write_text(csv_text([beaten()]))
+    with duckdb.connect(str(tmp_path / "anew.duckdb")) as anew:
+        fresh = DataRoot(tmp_path / "anew")
+        fresh.raceform.mkdir(parents=True)
+        for source in (later, root.raceform / "amended.csv", gone):
+            (fresh.raceform / source.name).write_bytes(source.read_bytes())
+            landing(fresh, anew)
+        assert anew.execute(KEYS).fetchall() == after
+    assert set(outcomes(landing(root, warehouse)).values()) == {"unchanged"}
+
+
+def test_a_dump_that_grew_in_the_night_of_new_code_supersedes_the_one_before(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, "dump.csv", [row()])
+    landing(root, warehouse)
+    write(root, "dump.csv", [row(), beaten()])
+    with_other_keys(monkeypatch)
+    landing(root, warehouse)
+    assert len(rows_landed(warehouse)) == 2
+
+
+def test_rows_that_new_keys_take_for_one_runner_are_rejected(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(root, "a.csv", [row(), beaten()])
+    landing(root, warehouse)
+    path.unlink()
+    with_other_keys(monkeypatch)
+    blind = [macro.replace("md5_number_lower(value)", "md5_number_lower('')") for macro in MACROS]
+    monkeypatch.setattr(identity, "MACROS", tuple(blind))
+    landing(root, warehouse)
+    assert len(rows_landed(warehouse)) == 1
+    assert warehouse.execute("select rows, rejected_rows from landing.manifest").fetchall() == [(1, 1)]
+    assert warehouse.execute("select line_number, reason from landing.rejects").fetchall() == [
+        (None, "duplicate_runner")
+    ]
+
+
+def test_files_that_landed_before_their_key_code_was_kept_land_anew_once(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    write(root, "a.csv", [row(), beaten()])
+    landing(root, warehouse)
+    rows, fingerprints = rows_landed(warehouse), year_fingerprints(warehouse)
+    warehouse.execute("alter table landing.manifest drop column key_code")
+    assert outcomes(landing(root, warehouse)) == {"a.csv": "landed"}
+    assert outcomes(landing(root, warehouse)) == {"a.csv": "unchanged"}
+    assert (rows_landed(warehouse), year_fingerprints(warehouse)) == (rows, fingerprints)
 
 
 def test_broken_links_are_passed_over(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
