@@ -30,21 +30,27 @@ latest_card as (
     group by race_key
 ),
 
-carded as (
-    select
-        cards.*,
-        runner_key_of(
-            cards.race_key, horse_key_of(cards.horse, cards.dam, cards.age_years, cards.race_date)
-        ) as runner_key
-    from cards
-    inner join latest_card using (race_key, sequence)
-),
-
 ran as (
     select landed.*
     from landed
     inner join latest_result using (race_key, sequence)
     where landed.race_key in (select race_key from latest_card)
+),
+
+carded as (
+    -- A card without pedigree says no more than the name, which is enough within a race.
+    select
+        cards.*,
+        coalesce(
+            ran.runner_key,
+            runner_key_of(cards.race_key, horse_key_of(cards.horse, cards.dam, cards.age_years, cards.race_date))
+        ) as runner_key
+    from cards
+    inner join latest_card using (race_key, sequence)
+    left join ran
+        on cards.dam is null
+        and ran.race_key = cards.race_key
+        and bare_name_key(ran.horse) = bare_name_key(cards.horse)
 ),
 
 runners as (

@@ -1,6 +1,6 @@
 -- grain: one row per runner
 -- point in time: known before the off
--- look-back: none
+-- look-back: none; for cards without pedigree all results of earlier days that have landed
 -- description: Runners as declared: who rides, trains and owns them, weight, stall, headgear, ratings known before the race.
 with landed as (
     select *
@@ -12,9 +12,52 @@ cards as (
     select
         *,
         race_key_of(race_date, course, region, off_text, race_id, race_name) as race_key,
-        horse_key_of(horse, dam, age_years, race_date) as horse_key
+        horse_key_of(horse, dam, age_years, race_date) as written_key
     from landing.racecards
     where race_date between $start and $end
+),
+
+-- A card without pedigree names a horse by its bare name and age: it is the one horse of that name and foaling year that
+-- has run before, and nobody's history where two have.
+bare_names as (
+    select distinct bare_name_key(horse) as bare_name
+    from cards
+    where dam is null and age_years is not null
+),
+
+namesakes as (
+    select
+        horse_key,
+        bare_name_key(horse) as bare_name,
+        year(race_date) - whole_number(age) as foaling_year,
+        min(race_date) as first_date,
+        max(trim(horse)) as horse,
+        max(sire) as sire,
+        max(dam) as dam,
+        max(damsire) as damsire
+    from landing.raceform
+    where bare_name_key(horse) in (select bare_name from bare_names)
+    group by horse_key, bare_name, foaling_year
+),
+
+recognised as (
+    select
+        cards.race_key,
+        cards.horse as card_horse,
+        max(namesakes.horse_key) as horse_key,
+        max(namesakes.horse) as horse,
+        max(namesakes.sire) as sire,
+        max(namesakes.dam) as dam,
+        max(namesakes.damsire) as damsire
+    from cards
+    inner join namesakes
+        on bare_name_key(cards.horse) = namesakes.bare_name
+        and year(cards.race_date) - cards.age_years = namesakes.foaling_year
+        and namesakes.first_date < cards.race_date
+        and name_key(cards.horse) in (namesakes.bare_name, name_key(namesakes.horse))
+    where cards.dam is null
+    group by cards.race_key, cards.horse
+    having count(distinct namesakes.horse_key) = 1
 ),
 
 sidecar as (
@@ -37,10 +80,19 @@ latest_card as (
 ),
 
 carded as (
-    select *, runner_key_of(race_key, horse_key) as runner_key
+    select
+        cards.*,
+        coalesce(recognised.horse_key, cards.written_key) as horse_key,
+        runner_key_of(cards.race_key, coalesce(recognised.horse_key, cards.written_key)) as runner_key,
+        coalesce(recognised.horse, cards.horse) as known_horse,
+        coalesce(recognised.sire, cards.sire) as known_sire,
+        coalesce(recognised.dam, cards.dam) as known_dam,
+        coalesce(recognised.damsire, cards.damsire) as known_damsire
     from cards
     inner join latest_card using (race_key, sequence)
-    qualify row_number() over (partition by runner_key order by coalesce(non_runner, false), saddle_number) = 1
+    left join recognised
+        on cards.dam is null and cards.race_key = recognised.race_key and cards.horse = recognised.card_horse
+    qualify row_number() over (partition by runner_key order by coalesce(cards.non_runner, false), cards.saddle_number) = 1
 ),
 
 from_results as (
@@ -86,7 +138,7 @@ from_cards as (
         cards.race_date,
         cards.horse_key,
         cards.runner_key,
-        cards.horse,
+        cards.known_horse as horse,
         cards.saddle_number,
         case when cards.race_type = 'Flat' then nullif(cards.stall, 0) end as stall,
         cards.age_years,
@@ -100,9 +152,9 @@ from_cards as (
         cards.trainer,
         cards.owner,
         cards.official_rating,
-        cards.sire,
-        cards.dam,
-        cards.damsire,
+        cards.known_sire as sire,
+        cards.known_dam as dam,
+        cards.known_damsire as damsire,
         sidecar.declared_weight_lb as body_weight_lb,
         cards.card_rating,
         cards.card_speed_rating,
