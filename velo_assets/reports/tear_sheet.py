@@ -396,9 +396,11 @@ def _net(row: Mapping[str, Any]) -> str:
 
 def _span(table: pl.DataFrame) -> tuple[float, float]:
     """Ends of the line on which the intervals are drawn: nearly all of them, and always 0."""
+    # A bet or two has no interval to draw, and a luck of thousands of per cent that would squeeze all others.
+    drawn = table.filter(pl.col("roi_low").is_not_null())
 
     def quantile(name: str, level: float) -> float:
-        value = table.get_column(name).quantile(level)
+        value = drawn.get_column(name).quantile(level)
         return 0.0 if value is None else float(value)
 
     low = min(quantile("roi_low", 0.08), -0.02)

@@ -14,7 +14,7 @@ from velo_assets.betting.metrics import strategy_table
 from velo_assets.betting.strategies import Strategy, load_strategies
 from velo_assets.reports.accuracy import fold_metrics
 from velo_assets.reports.pages import number, percent
-from velo_assets.reports.tear_sheet import TearSheet, build_tear_sheet
+from velo_assets.reports.tear_sheet import TearSheet, _span, build_tear_sheet
 from velo_assets_tests.betting.frames import random_world, wide
 
 STRATEGIES = [
@@ -161,6 +161,24 @@ def test_the_page_of_the_modules_is_linked_and_idle_strategies_are_named() -> No
     assert '<a href="error_map.html">' in page
     assert "Too choosy" in page
     assert 'href="error_map.html"' not in sheet(frame, bets, table).html
+
+
+def test_the_luck_of_a_single_bet_does_not_squeeze_the_intervals_of_the_others() -> None:
+    frame = world()
+    one = Strategy("one", "One bet", "market", low_odds=1000.0)
+    many = [
+        Strategy(f"many{share}", "Many", "blend", top_share=share / 100, high_odds=100.0) for share in range(20, 40, 4)
+    ]
+    lone = frame.with_columns(
+        pl.when(pl.col("runner_key") == frame["runner_key"][0])
+        .then(1000.5)
+        .otherwise(pl.col("decision_price"))
+        .alias("decision_price")
+    )
+    table = strategy_table(place_bets(lone, [*many, one]), trials=50)
+    assert table.filter(pl.col("strategy_id") == "one")["best_of_k_95"].item() > 10
+    low, high = _span(table)
+    assert -1.5 < low < high < 1.0
 
 
 def test_a_backtest_without_bets_is_refused() -> None:
