@@ -15,7 +15,7 @@ from velo_assets.assets.sql_tables import sql_assets
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.settings import DECISION_PRICE
-from velo_assets.warehouse.build import Built, describe, replace_table, transaction
+from velo_assets.warehouse.build import Built, comment_columns, describe, replace_table, transaction
 from velo_assets.warehouse.query import row_of
 from velo_assets.warehouse.sql_table import Column
 
@@ -79,17 +79,20 @@ MODULE_REPORTS = (
 def predictions(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Gather the wide frame of predictions."""
     from velo_assets.betting.backtest import gather_predictions
+    from velo_assets.betting.columns import PREDICTIONS_MADE_OF, prediction_columns
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
         frame = gather_predictions(connection, DECISION_PRICE.kind)
-        rows = _write_parts(connection, "backtest/predictions", [frame])
+        columns = prediction_columns(frame.columns)
+        rows = _write_parts(connection, "backtest/predictions", [frame], columns)
         record(connection, context, inputs, rows)
         built = Built("backtest/predictions", rows, describe(connection, "backtest/predictions"))
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
-            [Column(name, name.replace("_", " "), "") for name, _ in built.columns],
+            columns,
+            {name: sources for name, sources in PREDICTIONS_MADE_OF.items() if name in frame.columns},
             closing_price=DECISION_PRICE.is_closing,
         )
     )
@@ -107,6 +110,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
     import polars as pl
 
     from velo_assets.betting.backtest import read_exchange_book, read_predictions
+    from velo_assets.betting.columns import BETS, BETS_MADE_OF
     from velo_assets.betting.ledger import LEDGER, READ_BY_LEDGERS, ledgers
     from velo_assets.betting.strategies import load_strategies, runnable
     from velo_assets.betting.trials import record_trials
@@ -125,14 +129,15 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
         context.log.warning(f"strategy {strategy} was not run: {reason}")
     with warehouse.get_connection() as connection:
         parts = itertools.chain([pl.DataFrame(schema=LEDGER)], ledgers(frame, able, exchange=exchange))
-        rows = _write_parts(connection, "backtest/bets", parts)
+        rows = _write_parts(connection, "backtest/bets", parts, BETS)
         trials = record_trials(connection, frame, able, str(models))
         record(connection, context, inputs, rows)
         built = Built("backtest/bets", rows, describe(connection, "backtest/bets"))
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
-            [Column(column, column.replace("_", " "), "") for column in LEDGER],
+            BETS,
+            BETS_MADE_OF,
             strategies=len(able),
             strategies_not_run=dg.MetadataValue.json(skipped),
             variants_ever_tried=trials,
@@ -152,6 +157,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
 def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Measure every strategy."""
     from velo_assets.betting.backtest import read_ledgers
+    from velo_assets.betting.columns import STRATEGIES
     from velo_assets.betting.metrics import strategy_table
     from velo_assets.betting.strategies import load_strategies
     from velo_assets.betting.trials import count_trials, data_fingerprint, tried
@@ -168,13 +174,12 @@ def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
         found = {row[0] for row in connection.execute("select distinct strategy_id from backtest.bets").fetchall()}
         idle = [name for name in names if name in tried(connection, fingerprint) - found]
         table = strategy_table(read_ledgers(connection, names), names=names, trials=trials, without_orders=idle)
-        built = replace_table(connection, "backtest/strategies", table)
+        built = replace_table(connection, "backtest/strategies", table, STRATEGIES)
         record(connection, context, inputs, built.rows)
-    columns = [Column(column, column.replace("_", " "), "") for column in table.columns]
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
-            columns,
+            STRATEGIES,
             trials=trials,
             roi=picture(
                 bars_png(table, "strategy_id", "roi", "best_of_k_95", rows=30, beyond_is_good=True),
@@ -198,6 +203,7 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
     import polars as pl
 
     from velo_assets.betting.backtest import read_ledgers
+    from velo_assets.betting.columns import BREAKDOWNS as COLUMNS
     from velo_assets.betting.metrics import BREAKDOWNS, READ_BY_BREAKDOWNS
     from velo_assets.betting.metrics import breakdowns as cuts
     from velo_assets.betting.strategies import load_strategies
@@ -214,9 +220,9 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
             for ledger in read_ledgers(connection, [strategy.id for strategy in load_strategies()], READ_BY_BREAKDOWNS)
             for part in cuts(ledger, BREAKDOWNS, trials=trials).values()
         ]
-        built = replace_table(connection, "backtest/breakdowns", pl.concat(parts, how="diagonal_relaxed"))
+        built = replace_table(connection, "backtest/breakdowns", pl.concat(parts, how="diagonal_relaxed"), COLUMNS)
         record(connection, context, inputs, built.rows)
-    return dg.MaterializeResult(metadata=table_metadata(built, [Column(name, name, "") for name, _ in built.columns]))
+    return dg.MaterializeResult(metadata=table_metadata(built, COLUMNS))
 
 
 @table_asset(
@@ -231,6 +237,7 @@ def error_map(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, data_root: DataRootResource
 ) -> dg.MaterializeResult[None]:
     """Judge the modules."""
+    from velo_assets.betting import columns
     from velo_assets.betting import error_map as judged
     from velo_assets.betting.backtest import read_predictions
     from velo_assets.ingestion.manifest import results_kind
@@ -256,14 +263,14 @@ def error_map(
     )
     path = write_page(root.reports / "error_map.html", page)
     with warehouse.get_connection() as connection:
-        replace_table(connection, "backtest/module_scores", scores)
-        replace_table(connection, "backtest/convergence", convergence)
-        built = replace_table(connection, "backtest/error_map", table)
+        replace_table(connection, "backtest/module_scores", scores, columns.MODULE_SCORES)
+        replace_table(connection, "backtest/convergence", convergence, columns.CONVERGENCE)
+        built = replace_table(connection, "backtest/error_map", table, columns.ERROR_MAP)
         record(connection, context, inputs, built.rows)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
-            [Column(name, name.replace("_", " "), "") for name in table.columns],
+            columns.ERROR_MAP,
             notes=dg.MetadataValue.md("\n".join(f"- {note}" for note in judged.notes(table))),
             convergence=dg.MetadataValue.md(_markdown(convergence)),
             module_scores=dg.MetadataValue.md(_markdown(scores)),
@@ -342,6 +349,7 @@ def comparison(
     """Compare two stored runs."""
     import polars as pl
 
+    from velo_assets.betting.columns import COMPARISON as COLUMNS
     from velo_assets.betting.compare import (
         COMPARISON,
         compare_runs,
@@ -361,12 +369,12 @@ def comparison(
         table, text = comparison_table(*pair, result), comparison_text(result)
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
-        built = replace_table(connection, "backtest/comparison", table)
+        built = replace_table(connection, "backtest/comparison", table, COLUMNS)
         record(connection, context, inputs, built.rows)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
-            [Column(name, name.replace("_", " "), "") for name in COMPARISON],
+            COLUMNS,
             runs=list(pair or ()),
             stored_runs=stored_runs(runs),
             comparison=dg.MetadataValue.md(text),
@@ -416,7 +424,9 @@ def assets() -> list[dg.AssetsDefinition]:
     return [*sql_assets("backtest"), *python]
 
 
-def _write_parts(connection: "duckdb.DuckDBPyConnection", name: str, parts: Iterable["pl.DataFrame"]) -> int:
+def _write_parts(
+    connection: "duckdb.DuckDBPyConnection", name: str, parts: Iterable["pl.DataFrame"], columns: tuple[Column, ...]
+) -> int:
     """Replace a table by these parts, in one transaction, in their order, one part in memory at a time, without a copy
     between."""
     from velo_assets.betting.backtest import in_stored_order
@@ -430,6 +440,7 @@ def _write_parts(connection: "duckdb.DuckDBPyConnection", name: str, parts: Iter
             connection.execute(f"{how} {relation} {'' if place else 'as '}select * from part_of_table")
             connection.unregister("part_of_table")
             rows += part.height
+        comment_columns(connection, name, columns)
     return rows
 
 

@@ -110,23 +110,21 @@ def available_tags(frame: pl.DataFrame, tags: Sequence[Tag] = TAGS) -> tuple[lis
     return able, missing
 
 
-def module_scores(frame: pl.DataFrame, thresholds: dict[str, float] | None = None) -> pl.DataFrame:
-    """Confusion counts of each module: it says yes when its log ratio to the market is above its threshold.
+def module_scores(frame: pl.DataFrame) -> pl.DataFrame:
+    """Confusion counts of each module: it says yes to a runner that it puts above the market.
 
     Args:
         frame: wide frame with `module_<name>` and the result columns.
-        thresholds: per module, log ratio; 0 = above the market.
 
     Returns:
-        `module, threshold, runners, tp, fp, tn, fn, precision, recall, f1, base_rate, expected_precision`: `base_rate`
+        `module, runners, tp, fp, tn, fn, precision, recall, f1, base_rate, expected_precision`: `base_rate`
         is the share of winners among all, `expected_precision` what the market expected of the runners it named; a
         precision means something only beside these two. Dead-heaters count as winners.
     """
     rows = []
     for module in _modules(frame):
         judged = _judged(frame, module)
-        threshold = (thresholds or {}).get(module, 0.0)
-        yes = judged.get_column(f"module_{module}").to_numpy() > threshold + MODULE_TOLERANCE
+        yes = judged.get_column(f"module_{module}").to_numpy() > MODULE_TOLERANCE
         won = judged.get_column("win_share").to_numpy() > 0
         tp, fp = int((yes & won).sum()), int((yes & ~won).sum())
         tn, fn = int((~yes & ~won).sum()), int((~yes & won).sum())
@@ -136,7 +134,6 @@ def module_scores(frame: pl.DataFrame, thresholds: dict[str, float] | None = Non
         rows.append(
             {
                 "module": module,
-                "threshold": threshold,
                 "runners": len(won),
                 "tp": tp,
                 "fp": fp,
@@ -151,7 +148,7 @@ def module_scores(frame: pl.DataFrame, thresholds: dict[str, float] | None = Non
         )
     counts = dict.fromkeys(("runners", "tp", "fp", "tn", "fn"), pl.Int64)
     rates = dict.fromkeys(("precision", "recall", "f1", "base_rate", "expected_precision"), pl.Float64)
-    return pl.DataFrame(rows, schema={"module": pl.String, "threshold": pl.Float64, **counts, **rates})
+    return pl.DataFrame(rows, schema={"module": pl.String, **counts, **rates})
 
 
 def convergence_table(frame: pl.DataFrame) -> pl.DataFrame:

@@ -236,12 +236,10 @@ class Fills:
 
     Attributes:
         stake: `(orders,)` matched money, never above the requested stake nor above any cap.
-        price: `(orders,)` price taken; NaN when nothing was matched.
         reason: `(orders,)` code, see `REASONS`.
     """
 
     stake: FloatArray
-    price: FloatArray
     reason: IntArray
 
 
@@ -299,7 +297,7 @@ def execute(
     small = (stake > 0) & (stake < limits.min_stake)
     reason = np.where(small, TOO_SMALL, reason)
     stake = np.where(small, 0.0, stake)
-    return Fills(stake, np.where(stake > 0, price, np.nan), reason)
+    return Fills(stake, reason)
 
 
 def _per_unit(limit: float | None, liability_per_unit: FloatArray) -> FloatArray:

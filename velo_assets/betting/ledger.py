@@ -41,7 +41,6 @@ READ_BY_LEDGERS = (
     *OUTCOME_COLUMNS,
     *RECIPE_COLUMNS,
     *MODULE_COLUMNS,
-    "placed_at",
 )
 """Columns of the wide frame that some strategy may read."""
 
@@ -234,11 +233,10 @@ def _quoted(
         traded = np.isfinite(exchange.last_traded[rows])
         price = np.where(traded, exchange.last_traded[rows], price)
         kind = np.where(exchange.covered[rows], "exchange", np.where(traded, "last traded", "synthetic"))
-    field = pl.col("field_size").fill_null(10) if "field_size" in orders.columns else pl.len().over("race_key")
     quotes = book.quotes(
         orders.get_column("runner_key").to_numpy(),
         np.maximum(np.nan_to_num(price, nan=MIN_DECIMAL_ODDS), MIN_DECIMAL_ODDS),
-        orders.select(field).to_series().to_numpy(),
+        orders.get_column("field_size").fill_null(10).to_numpy(),
     )
     orders = orders.with_columns(pl.Series("book", kind, dtype=pl.String))
     if exchange is None:

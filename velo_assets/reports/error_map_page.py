@@ -97,7 +97,6 @@ def _score_rows(scores: pl.DataFrame) -> list[dict[str, Any]]:
         {
             "module": row["module"].upper(),
             "about": MODULE_WORDS.get(row["module"], ""),
-            "threshold": number(row["threshold"]),
             "tp": f"{row['tp']:,}",
             "fp": f"{row['fp']:,}",
             "tn": f"{row['tn']:,}",

@@ -8,6 +8,7 @@ import polars as pl
 
 from velo_assets.assets.backtest import _write_parts
 from velo_assets.betting.backtest import read_ledgers
+from velo_assets.warehouse.sql_table import Column
 
 
 def test_a_ledger_is_read_in_the_order_it_was_written(tmp_path: Path) -> None:
@@ -17,7 +18,10 @@ def test_a_ledger_is_read_in_the_order_it_was_written(tmp_path: Path) -> None:
         connection.execute("set threads = 4")
         connection.execute("set preserve_insertion_order = false")
         connection.execute("create schema backtest")
-        _write_parts(connection, "backtest/bets", [bets])
+        _write_parts(connection, "backtest/bets", [bets], (Column("bet", "row", ""),))
         (ledger,) = read_ledgers(connection, ["a"], ("race_date", "bet"))
         assert ledger["bet"].is_sorted()
+        assert connection.execute("select comment from duckdb_columns() where column_name = 'bet'").fetchall() == [
+            ("row",)
+        ]
         assert connection.execute("select current_setting('preserve_insertion_order')").fetchall() == [(False,)]

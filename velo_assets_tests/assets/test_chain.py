@@ -88,6 +88,23 @@ def test_tables_show_rows_schema_and_lineage(built_world: BuiltWorld, name: str)
     assert metadata["dagster/column_lineage"].value.deps_by_column
 
 
+def test_every_column_of_the_backtest_is_described_in_the_ui_and_in_the_warehouse(built_world: BuiltWorld) -> None:
+    with built_world.warehouse.connect("test") as connection:
+        rows = connection.execute(
+            "select table_name, column_name, comment from duckdb_columns() where schema_name = 'backtest'"
+        ).fetchall()
+    assert [(table, column) for table, column, comment in rows if not comment] == []
+    assert {"predictions", "bets", "trials", "convergence", "module_scores"} <= {table for table, _, _ in rows}
+    for name in ("predictions", "bets", "strategies", "breakdowns", "error_map", "comparison"):
+        shown = materialization(built_world, f"backtest/{name}").metadata["dagster/column_schema"].value.columns
+        assert all(column.description for column in shown), name
+    made_of = materialization(built_world, "backtest/predictions").metadata["made_of"].value
+    line = next(
+        line for line in made_of.splitlines() if line.startswith("| won_last | features.runner_features.won_last |")
+    )
+    assert "raceform.pos" in line
+
+
 def test_form_curves_lead_back_to_results(built_world: BuiltWorld) -> None:
     lineage = materialization(built_world, "features/form_curves").metadata["dagster/column_lineage"].value
     sources = {(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage.deps_by_column["form_ewma"]}
