@@ -411,5 +411,7 @@ _STREAM_QUERY = """
         and exchange_name(streams.horse_name) = runners.horse_text
     where coalesce(streams.market_type, 'WIN') = 'WIN' and not coalesce(streams.in_play, false)
         and streams.runner_status <> 'REMOVED'
-    qualify row_number() over (partition by runners.runner_key, streams.minutes_before order by streams.market_id) = 1
+    qualify row_number() over (
+        partition by runners.runner_key, streams.minutes_before order by streams.market_id, streams.sequence desc
+    ) = 1
 """

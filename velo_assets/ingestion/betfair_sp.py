@@ -176,7 +176,7 @@ def join_report(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
             select race_date, exchange_course(course) as course_text, exchange_name(horse_name) as horse_text,
                    market_id, selection_id, removed
             from landing.betfair_sp
-            qualify row_number() over (partition by market_id, selection_id order by date_corrected) = 1
+            qualify row_number() over (partition by market_id, selection_id order by date_corrected, sequence desc) = 1
         ),
         races as (select race_key, race_date, exchange_course(course) as course_text from core.races),
         meetings as (select distinct race_date, course_text from races),

@@ -68,7 +68,7 @@ def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         for name, table in {
             "core.entries": frame.select("runner_key", "race_key", "race_date", "horse"),
             "core.races": frame.select("race_key", "course").unique(),
-            "landing.streams": read_stream(write_stream(tmp_path)).rows,
+            "landing.streams": read_stream(write_stream(tmp_path)).rows.with_columns(sequence=pl.lit(1)),
         }.items():
             opened.register("part", table.to_arrow())
             opened.execute(f"create table {name} as select * from part")
@@ -100,6 +100,17 @@ def test_orders_meet_the_stream_five_minutes_before_the_off(connection: duckdb.D
     # Taken before the off, so the closing line is known: 4 at 2.2 against 2.0, 10 at 4.2 against 4.0.
     real = bets.filter(pl.col("book") == "exchange")
     assert strategy_table(real)["closing_line_value"][0] == pytest.approx((4 * 0.1 + 10 * 0.05) / 14)
+
+
+def test_of_two_versions_of_a_stream_the_one_landed_last_counts(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        "insert into landing.streams select * replace (2 as sequence, best_back / 2 as best_back) from landing.streams"
+    )
+    connection.execute("update landing.streams set best_lay = null where sequence = 1")
+    book = read_exchange_book(connection, world())
+    assert book is not None
+    assert np.array_equal(book.quotes.back_price[:3], [1.1, 2.1, np.nan], equal_nan=True)
+    assert np.array_equal(book.quotes.lay_price[:2], [2.3, 4.5])
 
 
 def test_lays_take_the_lay_side_of_the_stream(connection: duckdb.DuckDBPyConnection) -> None:

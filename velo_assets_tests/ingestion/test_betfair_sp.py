@@ -263,7 +263,11 @@ def test_the_join_report_says_why_a_row_found_no_runner(connection: duckdb.DuckD
     )
     connection.execute("create schema core; create schema landing")
     connection.register("landed", parsed.rows)
-    connection.execute("create table landing.betfair_sp as from landed")
+    # Of two versions of a file the one that landed last counts.
+    connection.execute(
+        "create table landing.betfair_sp as select * replace ('York' as course), 1 as sequence from landed "
+        "union all select *, 2 as sequence from landed"
+    )
     connection.execute(
         "create table core.races as select 1 as race_key, date '2025-04-15' as race_date, 'Aintree' as course"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date, time
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from velo_assets.ingestion.landing import land
 from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import build_table
+from velo_assets_tests.ingestion import test_betfair_sp as betfair
 from velo_assets_tests.ingestion.raceform_rows import beaten, csv_text, row
 
 TABLES = ("core/races", "core/entries", "core/results", "core/prices", "core/card_changes")
@@ -426,3 +427,56 @@ def test_landing_order_of_different_races_does_not_matter(tmp_path: Path) -> Non
     backwards = build(DataRoot(tmp_path / "backwards"), dict(reversed(files.items())))
     assert len(forwards) == 13
     assert forwards == backwards
+
+
+def stream(*prices: tuple[int, float]) -> str:
+    """An exchange stream of the 14:30 at Ascot: minutes before the off, and the price at which Alpha traded."""
+    definition = {
+        "status": "OPEN", "marketTime": "2025-06-01T13:30:00.000Z", "timezone": "Europe/London", "venue": "Ascot",
+        "countryCode": "GB", "eventId": "7", "marketType": "WIN", "numberOfWinners": 1,
+        "runners": [{"id": 1, "status": "ACTIVE", "name": "Alpha"}],
+    }  # fmt: skip
+    off = int(datetime(2025, 6, 1, 13, 30, tzinfo=UTC).timestamp() * 1000)
+    changes: list[tuple[int, dict[str, Any]]] = [(60, {"marketDefinition": definition})]
+    changes += [(minutes, {"rc": [{"id": 1, "ltp": price}]}) for minutes, price in prices]
+    return "".join(
+        json.dumps({"op": "mcm", "pt": off - minutes * 60_000, "mc": [{"id": "1.5", **change}]}) + "\n"
+        for minutes, change in changes
+    )
+
+
+def test_of_two_versions_of_an_exchange_file_the_one_landed_last_sets_the_price(tmp_path: Path) -> None:
+    def priced(horse: str, bsp: str, result: str) -> str:
+        return betfair.row(
+            len(horse), horse, bsp, result, day="2025-06-01", clock="2025-06-01 23:30:00", course="Ascot"
+        )
+
+    root = DataRoot(tmp_path)
+    for folder in (root.raceform, root.betfair_sp, root.betfair_streams):
+        folder.mkdir()
+    results = [
+        card_result("14:30", "Alpha"),
+        card_result("14:30", "Beta", pos="2"),
+        card_result("14:30", "Gam", pos="3"),
+    ]
+    (root.raceform / "a.csv").write_text(csv_text(results), encoding="utf-8")
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
+        register(connection)
+        for schema in ("core", "meta"):
+            connection.execute(f"create schema {schema}")
+        first = [("Alpha", "3.0", "1.0"), ("Beta", "2.0", "0.0"), ("Gam", "9.0", "0.0")]
+        betfair.write(root.betfair_sp, *(priced(*values) for values in first), name="b.csv")
+        (root.betfair_streams / "b.jsonl").write_text(stream((40, 3.0), (20, 3.2)))
+        land(root, connection)
+        # Names that come first do not win, and a horse taken out since has no price.
+        later = [("Alpha", "4.4", "1.0"), ("Beta", "", "-1.0")]
+        betfair.write(root.betfair_sp, *(priced(*values) for values in later), name="a.csv")
+        (root.betfair_streams / "a.jsonl").write_text(stream((40, 3.0), (20, 3.2), (7, 5.0), (2, 6.0)))
+        land(root, connection)
+        for name in ("core/races", "core/entries", "core/prices"):
+            build_table(connection, name, START, END)
+        prices = connection.execute(
+            "select horse, price_kind, decimal_odds from core.prices inner join core.entries using (runner_key) "
+            "where price_kind in ('bsp', 'exchange_preoff') order by price_kind, horse"
+        ).fetchall()
+    assert prices == [("Alpha (GB)", "bsp", 4.4), ("Gam (GB)", "bsp", 9.0), ("Alpha (GB)", "exchange_preoff", 5.0)]

@@ -23,15 +23,17 @@ races as (
 betfair_sp as (
     select race_date, course, horse_name, rated_price, bsp, bsp_status, market_id, selection_id, source_file
     from landing.betfair_sp
-    where race_date between $start and $end and not removed and not multi_winner
-    qualify row_number() over (partition by market_id, selection_id order by date_corrected, source_file) = 1
+    where race_date between $start and $end
+    qualify row_number() over (partition by market_id, selection_id order by date_corrected, sequence desc) = 1
+        and not removed and not multi_winner
 ),
 
 streams as (
     select race_date, venue, horse_name, last_traded, market_id, selection_id, source_file
     from landing.streams
-    where race_date between $start and $end and minutes_before = 5 and runner_status <> 'REMOVED'
-        and coalesce(market_type, 'WIN') = 'WIN'
+    where race_date between $start and $end and minutes_before = 5 and coalesce(market_type, 'WIN') = 'WIN'
+    qualify row_number() over (partition by market_id, selection_id order by sequence desc) = 1
+        and runner_status <> 'REMOVED'
 ),
 
 latest_result as (
