@@ -29,7 +29,7 @@ from velo_assets.warehouse.changes import (
     record_refresh,
 )
 from velo_assets.warehouse.query import row_of
-from velo_assets.warehouse.sql_table import Column, SqlTable, load_table
+from velo_assets.warehouse.sql_table import Column, SqlTable, SqlTableError, load_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,6 +88,7 @@ def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date,
 
     Raises:
         ValueError: the window is not of whole years, which is what the records tell of.
+        SqlTableError: the SQL has an output column without a description.
         duckdb.Error: the SQL failed; table and records are as they were before.
     """
     if (start.month, start.day, end.month, end.day) != (1, 1, 12, 31):
@@ -130,6 +131,7 @@ def build_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, e
         Rows of the window and the columns of the table.
 
     Raises:
+        SqlTableError: the SQL has an output column without a description.
         duckdb.Error: the SQL failed; the table is as it was before.
     """
     table = load_table(name)
@@ -319,6 +321,12 @@ def _build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, 
         ]
     described = connection.execute(f"describe select * from {source}", windows[0]).fetchall()
     columns = {str(column): _stored(table, str(kind)) for column, kind, *_ in described}
+    nameless = columns.keys() - {column.name for column in table.columns}
+    if nameless:
+        # The lint, the matrix and the records of changes go by the described columns.
+        raise SqlTableError(
+            f"{table.path}: {', '.join(sorted(nameless))} lacks a description; write `column, -- description [unit]`."
+        )
     built = _swap_window(
         connection,
         table.name,

@@ -115,7 +115,8 @@ def load_table(name: str) -> SqlTable:
     """Read the table called `name` ('features/form_curves').
 
     Raises:
-        SqlTableError: no such file, a header key missing, or an output column without a description.
+        SqlTableError: no such file, a header key missing, or no described column. A column without a description
+            beside described ones is found when the table is built (`build_table`), where the SQL is understood.
     """
     path = SQL_ROOT / f"{name}.sql"
     # Names come from the command line too: nothing outside the folder is looked at.

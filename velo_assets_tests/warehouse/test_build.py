@@ -10,7 +10,7 @@ import pytest
 
 from velo_assets.ingestion.landing import create_views
 from velo_assets.settings import DataRoot
-from velo_assets.warehouse import build
+from velo_assets.warehouse import build, sql_table
 from velo_assets.warehouse.build import (
     build_table,
     describe,
@@ -21,7 +21,7 @@ from velo_assets.warehouse.build import (
 )
 from velo_assets.warehouse.builds import Node, inputs_now, record_build, stale, stored_fingerprints
 from velo_assets.warehouse.connection import Warehouse
-from velo_assets.warehouse.sql_table import Column, load_table
+from velo_assets.warehouse.sql_table import Column, SqlTableError, load_table
 
 JANUARY = (date(2020, 1, 1), date(2020, 1, 31))
 
@@ -191,6 +191,20 @@ def test_fractions_of_features_are_held_in_single_precision(declared: duckdb.Duc
     assert kinds["rating_spread"] == kinds["age_vs_field"] == "FLOAT"
     assert kinds["field_size"] == "INTEGER"
     assert built.columns == describe(declared, "features/race_shape")
+
+
+def test_an_output_column_without_a_description_is_not_built(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = "".join(f"-- {key}: words\n" for key in ("grain", "point in time", "look-back", "description"))
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "half_described.sql").write_text(
+        f"{header}select\n    date '2020-01-01' as race_date, -- day\n    1 as recent_runs\nfrom range(1)\n"
+    )
+    monkeypatch.setattr(sql_table, "SQL_ROOT", tmp_path)
+    with pytest.raises(SqlTableError, match=r"half_described\.sql: recent_runs lacks a description"):
+        build_table(connection, "features/half_described", *JANUARY)
+    assert not table_exists(connection, "features/half_described")
 
 
 @pytest.mark.parametrize("make", [build_table, refresh_table])
