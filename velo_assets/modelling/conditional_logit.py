@@ -466,7 +466,9 @@ class LinearLogit:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> LinearLogit:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`; a covariance that was not stored is unknown."""
+        count = len(stored["coefficients"])
+        unknown = np.full((count, count), np.nan)
         return cls(
             tuple(stored["features"]),
             tuple(stored["used"]),
@@ -474,7 +476,7 @@ class LinearLogit:
             np.asarray(stored["scale"], dtype=np.float64),
             tuple(stored["indicators"]),
             np.asarray(stored["coefficients"], dtype=np.float64),
-            np.asarray(stored["covariance"], dtype=np.float64),
+            np.asarray(stored["covariance"], dtype=np.float64) if "covariance" in stored else unknown,
         )
 
 

@@ -193,7 +193,9 @@ class FundamentalModel:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form, without the trees' texts."""
+        """JSON-ready form, without the trees' texts and the linear part's covariance, a megabyte that nothing reads."""
+        linear = self.linear_.to_dict()
+        del linear["covariance"]
         return {
             "kind": "fundamental",
             "features": list(self.features),
@@ -203,7 +205,7 @@ class FundamentalModel:
             "train_races": self.train_races,
             "relative": self.relative,
             "rounds": self.trees_.rounds_,
-            "linear": self.linear_.to_dict(),
+            "linear": linear,
             "mix": list(self.mix_),
             "inner": self.inner_,
         }

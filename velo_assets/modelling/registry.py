@@ -35,6 +35,7 @@ from velo_assets.modelling.promotion import GateDecision
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -187,12 +188,16 @@ class ModelRegistry:
     ) -> str:
         """Record one model of one fold as an MLflow run.
 
+        A night fits the running year's folds anew, on the races before the year: the same model as in the night before
+        gets no run of its own, it brings the figures of the last one up to date.
+
         Args:
             model_name: such as `fundamental`.
             year: of the fold.
             params: settings.
             metrics: figures; None and NaN are left out, because MLflow has no missing value.
-            files: by relative name; any format, they are a record and are never loaded as a model.
+            files: by relative name; any format, they are a record and are never loaded as a model. Its texts say
+                whether a model is the same, pictures do not.
 
         Returns:
             The run id.
@@ -203,10 +208,19 @@ class ModelRegistry:
         """
         _check_name(model_name)
         contents = _check_files(files, suffixes=None)
+        texts = {name: content for name, content in files.items() if isinstance(content, str)}
+        model = json.dumps([model_name, year, texts], sort_keys=True)
+        model_hash = hashlib.sha256(model.encode()).hexdigest()
         with self._writing(f"log fold {year} of {model_name}") as client:
+            last = self._last_fold(client, model_name, year)
+            if last is not None and last.data.tags.get(_TAG + "model_hash") == model_hash:
+                same: str = last.info.run_id
+                client.log_batch(same, metrics=_measured(metrics))
+                return same
             run_id, _ = self._run(client, f"{model_name} {year}", params, metrics, contents)
             client.set_tag(run_id, _TAG + "fold", str(year))
             client.set_tag(run_id, _TAG + "model", model_name)
+            client.set_tag(run_id, _TAG + "model_hash", model_hash)
             client.set_terminated(run_id)
         return run_id
 
@@ -437,6 +451,20 @@ class ModelRegistry:
         hashes: dict[str, str] = json.loads(manifest)["files"]
         return {name: _read_checked(folder / name, sha256, model.label).decode() for name, sha256 in hashes.items()}
 
+    @staticmethod
+    def _last_fold(client: MlflowClient, model_name: str, year: int) -> Run | None:
+        """The last whole run of one model of one fold."""
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            return None
+        found = client.search_runs(
+            [experiment.experiment_id],
+            f"attributes.status = 'FINISHED' and tags.`{_TAG}model` = '{model_name}' and tags.`{_TAG}fold` = '{year}'",
+            max_results=1,
+            order_by=["attributes.start_time desc"],
+        )
+        return found[0] if found else None
+
     def _run(
         self,
         client: MlflowClient,
@@ -446,7 +474,7 @@ class ModelRegistry:
         contents: Mapping[str, bytes],
     ) -> tuple[str, Path]:
         """An open run with its files on disk: its id and the folder of its files."""
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Param
 
         experiment = client.get_experiment_by_name(EXPERIMENT)
         root = self.artifact_root.resolve()
@@ -463,14 +491,9 @@ class ModelRegistry:
                 path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            now = int(time.time() * 1000)
             client.log_batch(
                 run_id,
-                metrics=[
-                    Metric(name, float(value), now, 0)
-                    for name, value in metrics.items()
-                    if value is not None and _is_number(value)
-                ],
+                metrics=_measured(metrics),
                 params=[Param(name, str(value)) for name, value in params.items()],
             )
         except BaseException:
@@ -627,6 +650,16 @@ def _try_lock(descriptor: int) -> bool:
             return False
         raise
     return True
+
+
+def _measured(metrics: Mapping[str, float | None]) -> list[Metric]:
+    """MLflow's metrics of this moment, those that were measured."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    return [
+        Metric(name, float(value), now, 0) for name, value in metrics.items() if value is not None and _is_number(value)
+    ]
 
 
 def _is_number(value: float | None) -> bool:

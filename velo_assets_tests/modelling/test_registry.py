@@ -219,6 +219,22 @@ def test_folds_are_logged_as_runs(registry: ModelRegistry) -> None:
     assert (registry.artifact_root / run_id / "artifacts/plots/shap.png").read_bytes() == b"\x89PNG"
 
 
+def test_a_fold_fitted_again_keeps_its_run_and_brings_the_figures_up_to_date(registry: ModelRegistry) -> None:
+    def log(text: str, r2: float, year: int = 2021) -> str:
+        return registry.log_fold("blend", year, {"races": 9}, {"r2": r2}, {"model.json": text, "shap.png": b"\x89PNG"})
+
+    first = log("alpha", 0.15)
+    assert log("alpha", 0.16) == first
+    with registry._reading() as client:
+        run = client.get_run(first)
+    assert run.data.metrics == {"r2": 0.16}
+    assert run.info.status == "FINISHED"
+    other = log("beta", 0.17)
+    assert other != first
+    assert log("alpha", 0.18) not in (first, other)
+    assert log("alpha", 0.18, year=2022) != first
+
+
 def test_a_missing_store_is_named(tmp_path: Path) -> None:
     registry = ModelRegistry(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
     assert not registry.exists()
