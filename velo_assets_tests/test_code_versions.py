@@ -27,7 +27,7 @@ BESIDE = {
     "ingestion/inputs": "which files there are",
     "ingestion/manifest": "which years have landed; their content is in the fingerprints",
     "warehouse/build": "stores the frames of these assets as they are; hashed with every SQL table",
-    "warehouse/builds": "keeps fingerprints",
+    "warehouse/builds": "keeps fingerprints, and settings that are part of them",
     "warehouse/catalogue": "descriptions of columns",
     "warehouse/connection": "opens the file and waits for it",
     "warehouse/query": "a result as a frame, read to its end",

@@ -13,6 +13,7 @@ from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.resources.models import RegistryResource
 from velo_assets.settings import DECISION_PRICE, PRICE_REGIMES, DataRoot, PriceRegime
 from velo_assets.warehouse.build import replace_window, table_exists
+from velo_assets.warehouse.builds import forget_settings, found_settings, keep_settings
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.sql_table import Column
 
@@ -66,14 +67,26 @@ BLEND = (
     MODEL_HASH,
 )
 
-SEARCH_WORDS = (
-    "Trials of an Optuna search of the trees' settings, within each fold's training years only; results are cached in "
-    "search.json. 0: the defaults."
-)
+SEARCH = {
+    "search_trials": dg.Field(
+        int,
+        default_value=0,
+        description="Trials of an Optuna search of the trees' settings for each year of the window, on races before it "
+        "only; 12 tell shallow from deep and fast from slow. What is found is kept: folds and serving take it until "
+        "a later year's search. 0: no search.",
+    ),
+    "forget_found": dg.Field(
+        bool,
+        default_value=False,
+        description="Strike what searches have found for the years of the window: those of an earlier year, or the "
+        "defaults, hold again.",
+    ),
+}
+"""Options of models/fundamental in the launchpad."""
 
 NO_FOLD = (
-    "a year is scored after a year of races to learn from, by gate and blend after a year of predictions and not while "
-    "it has cards alone"
+    "a year is scored when the races before it are enough to learn from, by gate and blend when the predictions of "
+    "earlier years are and it has a full book of prices"
 )
 """Why a window may be empty."""
 
@@ -89,12 +102,14 @@ def _model_asset(
     kinds: set[str],
     columns: Sequence[Column],
     lineage: Lineage,
-    make: Callable[..., list[Any]],
+    make: Callable[[DataRoot, Warehouse, Window], list[Any]],
     options: dict[str, dg.Field] | None = None,
+    before: Callable[..., None] | None = None,
 ) -> dg.AssetsDefinition:
     """The asset of one model: folds are made without a lock, then written, then logged.
 
-    `make(root, warehouse, window, **options)` fits and scores the folds of a window; the launchpad asks for options.
+    `make(root, warehouse, window)` fits and scores the folds of a window. `before(root, warehouse, window, **options)`
+    does what the options of the launchpad ask for; its outcome is among the inputs.
     """
 
     @dg.asset(
@@ -118,16 +133,24 @@ def _model_asset(
     ) -> dg.MaterializeResult[None]:
         from velo_assets.ingestion.manifest import race_years
         from velo_assets.modelling.walk_forward import require_scored_year
+        from velo_assets.modelling.yearly import TOO_LITTLE
         from velo_assets.reports.asset_pictures import lines_per_fold_png
 
         window = window_of(context)
+        if before is not None:
+            before(data_root.root(), warehouse.warehouse(), window, **context.op_execution_context.op_config)
         with warehouse.get_connection() as connection:
             inputs = inputs_of(connection, context, window)
             years = race_years(connection)
         # A window may have no fold; all the data there are must have one.
         require_scored_year(*years)
-        chosen = context.op_execution_context.op_config if options else {}
-        folds = make(data_root.root(), warehouse.warehouse(), window, **chosen)
+        try:
+            folds = make(data_root.root(), warehouse.warehouse(), window)
+        except TOO_LITTLE:
+            # The years after the window have more to learn from; with none after it, none ever was enough.
+            if window.years[-1] >= years[1]:
+                raise
+            folds = []
         registry = model_registry.registry()
         run_ids = {
             str(fold.fold.fold): registry.log_fold(
@@ -173,20 +196,30 @@ def _model_asset(
     return model
 
 
-def _fundamental(root: DataRoot, warehouse: Warehouse, window: Window, search_trials: int) -> list[Any]:
-    from velo_assets.modelling.search import search_settings
+def _fundamental(root: DataRoot, warehouse: Warehouse, window: Window) -> list[Any]:
     from velo_assets.modelling.yearly import fundamental_folds
     from velo_assets.serving.training import feature_families
     from velo_assets.warehouse.export import feature_columns, training_frame
 
+    with warehouse.connect("reading found settings") as connection:
+        found = found_settings(connection, "models/fundamental")
     frame = training_frame(root.exports, warehouse, window.years[-1], DECISION_PRICE.kind)
-    features = feature_columns(frame)
+    return fundamental_folds(frame, feature_columns(frame), window.years, feature_families(), found)
 
-    def searched(train: "pl.DataFrame", fold: Any) -> Any:
-        return search_settings(train, features, fold.cutoff, root.path / "search.json", trials=search_trials)
 
-    settings = searched if search_trials else None
-    return fundamental_folds(frame, features, window.years, feature_families(), settings)
+def _search(root: DataRoot, warehouse: Warehouse, window: Window, search_trials: int, forget_found: bool) -> None:
+    """Strike or find settings of the fundamental model's trees, for each year of a window."""
+    from velo_assets.modelling.yearly import searched_settings
+    from velo_assets.warehouse.export import feature_columns, training_frame
+
+    if forget_found:
+        with warehouse.connect("forgetting settings") as connection:
+            forget_settings(connection, "models/fundamental", window.years[0], window.years[-1])
+    if search_trials:
+        frame = training_frame(root.exports, warehouse, window.years[-1], DECISION_PRICE.kind)
+        found = searched_settings(frame, feature_columns(frame), window.years, search_trials)
+        with warehouse.connect("keeping settings found") as connection:
+            keep_settings(connection, "models/fundamental", found)
 
 
 def _expert(regime: PriceRegime) -> Callable[[DataRoot, Warehouse, Window], list[Any]]:
@@ -323,7 +356,8 @@ def assets() -> list[dg.AssetsDefinition]:
             FUNDAMENTAL,
             _lineage(FUNDAMENTAL, {}, matrix),
             _fundamental,
-            {"search_trials": dg.Field(int, default_value=0, description=SEARCH_WORDS)},
+            SEARCH,
+            _search,
         ),
         _model_asset(
             "models/intent",

@@ -17,7 +17,7 @@ from velo_assets.automation.instance import process_tag
 from velo_assets.automation.retention import forget_old_runs, keep_runs_days
 from velo_assets.partitions import range_tags
 from velo_assets.settings import LAYERS, DataRoot
-from velo_assets.warehouse.builds import WHOLE, Node, forget_years, stale, stored_fingerprints
+from velo_assets.warehouse.builds import WHOLE, Node, forget_years, is_of_settings, stale, stored_fingerprints
 from velo_assets.warehouse.connection import Warehouse
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def plan(
         stored = {
             (name, year): fingerprint
             for (name, year), fingerprint in stored.items()
-            if not (years[0] <= year <= years[1] and year in landed)
+            if is_of_settings(name) or not (years[0] <= year <= years[1] and year in landed)
         }
     behind = stale(nodes, stored, landed, sorted(landed))
     behind_years = sorted({year for missing in behind.values() for year in missing} - {WHOLE})

@@ -82,9 +82,7 @@ def require_races(count: int, needed: int, what: str) -> None:
         TooFewRacesError: `count < needed`.
     """
     if count < needed:
-        raise TooFewRacesError(
-            f"{what}: {count} usable races, at least {needed} needed; add earlier years or start the folds later"
-        )
+        raise TooFewRacesError(f"{what}: {count} usable races, at least {needed} needed; add earlier years of results")
 
 
 def require_not_trained_on(frame: pl.DataFrame, cutoff: date, what: str) -> None:

@@ -1,17 +1,15 @@
-"""Optional search of the trees' settings, inside the training years only.
+"""Search of the trees' settings, inside the training years only, and which settings hold for a year.
 
-Belongs here: a small Optuna study on the inner split of one fold's training races, and its cache. Not here: the fit
-that uses what was found. The defaults are good without it; a search is worth its time when the data are new.
+Belongs here: a small Optuna study on the inner split of one fold's training races, and the rule by which folds and
+serving take what it found. Not here: the fit that uses it, where it is kept (warehouse.builds). The defaults are good
+without a search; it is worth its time when the data are new.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,36 +18,59 @@ import polars as pl
 from velo_assets.modelling.conditional_logit import choice_stages
 from velo_assets.modelling.fundamental import FundamentalSettings, finishing_positions, inner_later, settings_for
 from velo_assets.modelling.guards import require_columns, require_earlier, require_races
-from velo_assets.modelling.races import KEYS, Races, feature_matrix, settled_frame
+from velo_assets.modelling.races import KEYS, Races, feature_matrix, latest_races, settled_frame
 from velo_assets.modelling.softmax import BoosterSettings, boost_until
 
-DEFAULT_TRIALS = 12
-"""Enough to tell shallow from deep and fast from slow; more would tune to the noise of the inner races."""
+RANGES = {
+    "num_leaves": (4, 32),
+    "learning_rate": (0.03, 0.4),
+    "min_data_in_leaf": (50, 1000),
+    "lambda_l2": (1.0, 100.0),
+    "feature_fraction": (0.15, 0.6),
+}
+"""What is searched; the settings that a search starts from lie within, for small histories and for large ones."""
+
+Found = Mapping[str, Any]
+"""What a search found: `base`, the trees' settings it started from, and `booster`, those of `RANGES` in their place."""
+
+
+def settings_in_use(found: Mapping[int, Found], year: int, usual: FundamentalSettings) -> FundamentalSettings:
+    """Settings of the fold of a year, and of what is trained to serve in it: those of the latest search up to it.
+
+    A search of a year reads races before it alone, so no fold takes what was found on its own races or later ones.
+
+    Args:
+        found: by the year of the fold that was searched.
+        year: of the fold.
+        usual: the defaults for a history of this size; they hold where nothing was found, or from another start.
+    """
+    latest = max((each for each in found if each <= year), default=None)
+    if latest is None or found[latest]["base"] != asdict(usual.booster):
+        return usual
+    return replace(usual, booster=replace(usual.booster, **found[latest]["booster"]))
 
 
 def search_settings(
     train: pl.DataFrame,
     features: Sequence[str],
     cutoff: date,
-    cache: Path,
     *,
+    trials: int,
     base: FundamentalSettings | None = None,
-    trials: int = DEFAULT_TRIALS,
     seed: int = 0,
-) -> FundamentalSettings:
-    """Settings with the best R2 on the later inner races of the training years.
+) -> dict[str, Any]:
+    """Settings with the best R2 on the later inner races of the training years, which are those that the fit stops on.
 
     Args:
         train: runners before the cutoff with `KEYS`, `win_share` and the features.
         features: price-free columns known before the off.
         cutoff: first day of the scored fold.
-        cache: JSON file of earlier results; made when missing. The key is a hash of data, features, base and trials.
-        base: settings to start from; `settings_for` the number of races when None.
         trials: size of the study; the first trial is the base itself.
+        base: settings to start from; `settings_for` the number of races when None.
         seed: of the sampler.
 
     Returns:
-        The base with the best booster found.
+        What was found, JSON-ready: see `Found`; besides `r2` and `r2_of_base` on the inner races, `trials`.
 
     Raises:
         LookAheadError: training rows reach into the embargo or the fold.
@@ -58,22 +79,13 @@ def search_settings(
     """
     require_columns(train, (*KEYS, "win_share", *features), "search")
     frame = settled_frame(train)
-    races = Races.from_frame(frame)
-    base = base or settings_for(len(races))
+    settled = len(Races.from_frame(frame))
+    base = base or settings_for(settled)
     require_earlier(train, cutoff, base.embargo_days, "search")
-    require_races(len(races), base.min_races, f"search, cutoff {cutoff}")
-    matrix = feature_matrix(frame, features)
-    digest = hashlib.sha256(np.ascontiguousarray(matrix).tobytes())
-    for part in (races.win_share, races.race_key, races.race_date.astype(np.int64)):
-        digest.update(part.tobytes())
-    digest.update(json.dumps([list(features), asdict(base), trials, seed], sort_keys=True).encode())
-    key = digest.hexdigest()
-    known: dict[str, dict[str, Any]] = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
-    if key not in known:
-        known[key] = _study(matrix, races, frame, features, base, trials, seed)
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
-    return replace(base, booster=BoosterSettings(**known[key]["booster"]))
+    require_races(settled, base.min_races, f"search, cutoff {cutoff}")
+    frame = latest_races(frame, min(base.inner_races, base.latest_races or settled))
+    races = Races.from_frame(frame)
+    return _study(feature_matrix(frame, features), races, frame, features, base, trials, seed)
 
 
 def _study(
@@ -97,17 +109,21 @@ def _study(
 
     def r2(trial: Any) -> float:
         parameters = {
-            "num_leaves": trial.suggest_int("num_leaves", 4, 32, log=True),
-            "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.25, log=True),
-            "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 50, 1000, log=True),
-            "lambda_l2": trial.suggest_float("lambda_l2", 1.0, 100.0, log=True),
-            "feature_fraction": trial.suggest_float("feature_fraction", 0.15, 0.6),
+            name: trial.suggest_int(name, low, high, log=True)
+            if isinstance(low, int)
+            else trial.suggest_float(name, low, high, log=name != "feature_fraction")
+            for name, (low, high) in RANGES.items()
         }
         _, score = boost_until(matrix, races, stages, later, features, booster(parameters), base.seeds[:1])
         return late.r2(late.softmax(score))
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    names = ("num_leaves", "learning_rate", "min_data_in_leaf", "lambda_l2", "feature_fraction")
-    study.enqueue_trial({name: getattr(base.booster, name) for name in names})
+    study.enqueue_trial({name: getattr(base.booster, name) for name in RANGES})
     study.optimize(r2, n_trials=trials)
-    return {"booster": asdict(booster(study.best_params)), "r2": study.best_value, "trials": trials}
+    return {
+        "base": asdict(base.booster),
+        "booster": dict(study.best_params),
+        "r2": study.best_value,
+        "r2_of_base": study.trials[0].value,
+        "trials": trials,
+    }

@@ -1,5 +1,9 @@
 """One model, many years: fits and scores the folds of a window and gathers tables, figures and files of each.
 
+A fold learns from all days before it, so those with too little to learn from come first: they are passed over, as the
+years before the first fold are. Where none of the folds asked for has enough, all functions here raise what the fit of
+the last one said: `TooFewRacesError` or `NoPricesError`.
+
 Belongs here: the loop over folds that the model assets share, and which earlier predictions each model learns from.
 Does not belong here: the models themselves, storage.
 """
@@ -18,10 +22,12 @@ from velo_assets.modelling.blend import fit_blend
 from velo_assets.modelling.disruption import HYPE_SIGNALS, fit_disruption
 from velo_assets.modelling.experts import fit_expert, fit_gate
 from velo_assets.modelling.explain import explain, summary_plot
-from velo_assets.modelling.fundamental import FundamentalModel, FundamentalSettings, fit_fundamental
+from velo_assets.modelling.fundamental import FundamentalModel, fit_fundamental, settings_for
+from velo_assets.modelling.guards import NoPricesError, TooFewRacesError
 from velo_assets.modelling.intent import fit_intent
 from velo_assets.modelling.offsets import OffsetModel
 from velo_assets.modelling.races import KEYS, Races, latest_races, priced_frame, settled_frame, sort_runners
+from velo_assets.modelling.search import Found, search_settings, settings_in_use
 from velo_assets.modelling.walk_forward import Fold, FoldPlan, folds, scored_rows, train_rows
 from velo_assets.settings import PRICE_REGIMES, PriceRegime
 
@@ -34,6 +40,9 @@ EXPLAINED_RACES = 150
 FOLDS_AT_ONCE = 2
 """Folds fitted side by side: every fit has long stretches that keep a single core busy, between those of LightGBM,
 which takes both cores and one fold at a time."""
+
+TOO_LITTLE = (TooFewRacesError, NoPricesError)
+"""What a fit says that has too little to learn from."""
 
 T = TypeVar("T")
 
@@ -77,7 +86,7 @@ def fundamental_folds(
     features: Sequence[str],
     years: Iterable[int],
     families: Mapping[str, str] | None = None,
-    settings: Callable[[pl.DataFrame, Fold], FundamentalSettings] | None = None,
+    found: Mapping[int, Found] | None = None,
 ) -> list[FoldOutcome]:
     """Fit and score the price-free model of each year on all races before it.
 
@@ -86,7 +95,7 @@ def fundamental_folds(
         features: price-free columns known before the off.
         years: years asked for.
         families: family by feature; with it the last fold keeps a picture of its SHAP values, `SUMMARY`.
-        settings: settings from a fold's training rows; the defaults when None.
+        found: settings of the trees that searches have found, by year; see `settings_in_use`.
     """
     cut = folds_of(frame, years)
     # Filtered once: every fold's training rows are then a slice, not a copy of gigabytes.
@@ -94,7 +103,9 @@ def fundamental_folds(
 
     def fitted(fold: Fold) -> tuple[FundamentalModel, FoldOutcome]:
         train = train_rows(settled, fold)
-        model = fit_fundamental(train, features, fold.cutoff, settings(train, fold) if settings else None)
+        usual = settings_for(train["race_key"].n_unique())
+        settings = settings_in_use(found or {}, fold.cutoff.year, usual)
+        model = fit_fundamental(train, features, fold.cutoff, settings)
         scored = scored_rows(frame, fold)
         predictions = model.predict(scored, fold.fold)
         params: dict[str, object] = {
@@ -102,17 +113,40 @@ def fundamental_folds(
             "races": model.train_races,
             "rounds": model.trees_.rounds_,
             "mix": model.mix_,
+            "settings": "usual" if settings == usual else "found",
         }
         metrics = {**_r2(scored, predictions, "fundamental_probability"), **model.inner_}
         return model, FoldOutcome(fold, predictions, params, metrics, dict(model.texts()))
 
-    # A search keeps its trials in one file.
-    each = _side_by_side(fitted, cut, 1 if settings else FOLDS_AT_ONCE)
+    each = _that_can_learn(fitted, cut)
     if families is not None and each:
         model, last = each[-1]
         shown = latest_races(sort_runners(scored_rows(frame, last.fold)), EXPLAINED_RACES)
         last.files[SUMMARY] = summary_plot(explain(model, shown, families))
     return [outcome for _, outcome in each]
+
+
+def searched_settings(
+    frame: pl.DataFrame, features: Sequence[str], years: Iterable[int], trials: int
+) -> dict[int, dict[str, Any]]:
+    """Search the settings of the price-free model's trees for the fold of each year, on all races before it.
+
+    Args:
+        frame: training frame of all years up to the last one asked for.
+        features: price-free columns known before the off.
+        years: years asked for.
+        trials: size of each study.
+
+    Returns:
+        What was found by year, see `search_settings`.
+    """
+    settled = settled_frame(frame)
+
+    def searched(fold: Fold) -> tuple[int, dict[str, Any]]:
+        return fold.cutoff.year, search_settings(train_rows(settled, fold), features, fold.cutoff, trials=trials)
+
+    # One after the other: a study is nothing but LightGBM, which takes both cores.
+    return dict(_that_can_learn(searched, folds_of(frame, years), at_once=1))
 
 
 def expert_folds(
@@ -134,7 +168,7 @@ def expert_folds(
         predictions = model.predict(scored_rows(frame, fold), fold.fold)
         return FoldOutcome(fold, predictions, params, {"inner_gain": model.inner_gain_}, dict(model.texts()))
 
-    return _side_by_side(fitted, folds_of(frame, years))
+    return _that_can_learn(fitted, folds_of(frame, years))
 
 
 def intent_folds(frame: pl.DataFrame, years: Iterable[int]) -> list[FoldOutcome]:
@@ -166,7 +200,7 @@ def gate_folds(
     Args:
         outcomes_frame: keys, win_share, decimal_odds, market_probability of every runner.
         corrections: runner_key and `correction_<regime>` of every scored runner, all years.
-        years: years asked for; a year without earlier corrections has no gate.
+        years: years asked for; one without earlier corrections, or without a full book of prices, has no gate.
         regimes: bands of the experts; `ALL_PRICES` alone for the single model.
     """
     frame = outcomes_frame.join(corrections, on="runner_key", how="inner", maintain_order="left")
@@ -187,7 +221,7 @@ def blend_folds(
     Args:
         outcomes_frame: keys, win_share, decimal_odds, market_probability of every runner.
         scores: runner_key, score and the modules of every scored runner, all years.
-        years: years asked for; a year without earlier scores has no blend.
+        years: years asked for; one without earlier scores, or without a full book of prices, has no blend.
         modules: columns of log-odds offsets that enter besides.
     """
     frame = outcomes_frame.join(scores, on="runner_key", how="inner", maintain_order="left")
@@ -221,7 +255,7 @@ def _offset_folds(
         params: dict[str, object] = {"races": common(model).races}
         return FoldOutcome(fold, predictions, params, metrics, {"model.json": _json(model.to_dict())})
 
-    return _side_by_side(fitted, folds_of(frame, years))
+    return _that_can_learn(fitted, folds_of(frame, years))
 
 
 def _stacked(
@@ -234,12 +268,17 @@ def _stacked(
     """Models that learn from earlier folds' out-of-sample predictions; `calendar` holds all races, to cut folds by."""
 
     def fitted(fold: Fold) -> FoldOutcome | None:
+        scored = scored_rows(frame, fold)
+        if scored.height and priced_frame(scored).is_empty():
+            # Cards, or results that came without a closing price: a probability over the market is not to be had.
+            return None
         earlier = train_rows(frame, fold)
         if earlier.is_empty():
-            return None
-        scored = scored_rows(frame, fold)
-        if scored.height and scored["win_share"].is_null().all() and priced_frame(scored).is_empty():
-            # Cards only, as in the first night of a year: nothing has run yet, so nothing owes a closing price.
+            if scored.height and not fold.warm_up:
+                raise TooFewRacesError(
+                    f"cutoff {fold.cutoff}: there are no predictions of an earlier year to learn from; materialize the "
+                    "models of the years before it, or add earlier years of results"
+                )
             return None
         model = fit(earlier, fold)
         predictions = model.predict(scored, fold.fold)
@@ -251,13 +290,35 @@ def _stacked(
                 metrics[name] = float(getattr(model, name))
         return FoldOutcome(fold, predictions, {"races": model.races}, metrics, {"model.json": _json(stored)})
 
-    return [outcome for outcome in _side_by_side(fitted, folds_of(calendar, years)) if outcome]
+    return _that_can_learn(fitted, folds_of(calendar, years))
 
 
-def _side_by_side(fit: Callable[[Fold], T], cut: Sequence[Fold], at_once: int = FOLDS_AT_ONCE) -> list[T]:
-    """What `fit` makes of every fold, in their order; no fold learns from what another one makes here."""
+def _that_can_learn(fit: Callable[[Fold], T | None], cut: Sequence[Fold], at_once: int = FOLDS_AT_ONCE) -> list[T]:
+    """What `fit` makes of the folds side by side, in their order; no fold learns from what another one makes here.
+
+    Left out are folds of which it makes nothing, and the first ones while they have too little to learn from.
+
+    Raises:
+        TooFewRacesError: none has enough, or a later one has less than one before it.
+        NoPricesError: likewise.
+    """
+
+    def tried(fold: Fold) -> T | TooFewRacesError | NoPricesError | None:
+        try:
+            return fit(fold)
+        except TOO_LITTLE as error:
+            return error
+
     with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(fit, cut))
+        each = [outcome for outcome in pool.map(tried, cut) if outcome is not None]
+    enough = [not isinstance(outcome, TOO_LITTLE) for outcome in each]
+    kept = each[enough.index(True) if any(enough) else max(len(each) - 1, 0) :]
+    outcomes: list[T] = []
+    for outcome in kept:
+        if isinstance(outcome, TOO_LITTLE):
+            raise outcome
+        outcomes.append(outcome)
+    return outcomes
 
 
 def _r2(scored: pl.DataFrame, predictions: pl.DataFrame, probability: str) -> dict[str, float | None]:

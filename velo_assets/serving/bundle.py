@@ -54,6 +54,7 @@ from velo_assets.modelling.races import (
     priced_frame,
     settled_frame,
 )
+from velo_assets.modelling.search import Found, settings_in_use
 from velo_assets.modelling.softmax import Boosted
 from velo_assets.monitoring.triggers import DayGaps
 from velo_assets.settings import PRICE_REGIMES, PriceRegime
@@ -298,6 +299,7 @@ def build_bundle(
     out_of_sample: pl.DataFrame | None = None,
     shipped: str = "blend",
     regimes: Sequence[PriceRegime] = PRICE_REGIMES,
+    found: Mapping[int, Found] | None = None,
     fundamental: FundamentalSettings | None = None,
     expert: ExpertSettings | None = None,
     embargo_days: int = EMBARGO.days,
@@ -318,7 +320,8 @@ def build_bundle(
         out_of_sample: `runner_key`, `score` and `correction_<regime>` of earlier folds, see `out_of_sample_scores`.
         shipped: recipe that gives the fair probability where there is a price.
         regimes: bands that get an expert each.
-        fundamental: settings of the fundamental model; `settings_for` the settled races when None.
+        found: settings of the trees that searches have found, by year; the folds take them too.
+        fundamental: settings of the fundamental model; when None `settings_for` the settled races, or those found.
         expert: settings of the experts; `expert_settings_for` the settled, priced races when None.
         embargo_days: days before the cutoff that are not used.
 
@@ -334,6 +337,7 @@ def build_bundle(
     known = between(frame if history is None else history, None, end).select(*KEYS, *OUTCOMES)
     # What serves must be what was judged: the settings that the walk-forward takes for a history of this size.
     of_fundamental, of_experts = settings_of(known)
+    of_fundamental = settings_in_use(found or {}, cutoff.year, of_fundamental)
     base = replace(fundamental or of_fundamental, embargo_days=embargo_days)
     sqpe = fit_fundamental(train, features, cutoff, base)
     expert_settings = replace(expert or of_experts, embargo_days=embargo_days)

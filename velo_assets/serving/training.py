@@ -15,6 +15,7 @@ from velo_assets.modelling.races import KEYS, between
 from velo_assets.serving.bundle import EMBARGO, Bundle, build_bundle, first_day_needed, out_of_sample_scores
 from velo_assets.settings import PRICE_REGIMES
 from velo_assets.warehouse.build import table_exists
+from velo_assets.warehouse.builds import found_settings
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import OUTCOME_COLUMNS, feature_columns, matrix_features, outcomes, read_matrix
 from velo_assets.warehouse.query import frame_of
@@ -67,6 +68,8 @@ def train_bundle(
     usual = fundamental is None and expert is None
     first_day = first_day_needed(between(history, None, cutoff - EMBARGO)) if usual else None
     matrix = read_matrix(exports, cutoff.year, first_year=first_day.year if first_day else 0)
+    with warehouse.connect("reading found settings") as connection:
+        found = found_settings(connection, "models/fundamental")
     frame = history.join(matrix, on=list(KEYS), how="inner", maintain_order="left", validate="1:1")
     return build_bundle(
         frame,
@@ -77,6 +80,7 @@ def train_bundle(
         history=history,
         out_of_sample=_walk_forward_scores(warehouse),
         shipped=shipped,
+        found=found,
         fundamental=fundamental,
         expert=expert,
     )

@@ -1,20 +1,27 @@
 """Remembers what every table and year was built from, and tells what is out of date.
 
-A fingerprint is a hash of an asset's code and of the fingerprints of all it reads, up to the same year: content, not
-time. `velo run` builds what differs and nothing else; a rerun on unchanged files changes nothing.
+A fingerprint is a hash of an asset's code, of the settings found for it, and of the fingerprints of all it reads, up to
+the same year: content, not time. `velo run` builds what differs and nothing else; a rerun on unchanged files changes
+nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 
 WHOLE = 0
 """The year of an asset that has no partitions."""
+
+_SETTINGS = "settings of "
+"""Precedes the name of an asset in the records: settings found for a year, which hold until those of a later one. It is
+no layer, so that nobody counts them as tables."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,48 @@ def forget_other_years(connection: duckdb.DuckDBPyConnection, name: str, first: 
     connection.execute("delete from meta.builds where name = ? and year not between ? and ?", [name, first, last])
 
 
+def keep_settings(connection: duckdb.DuckDBPyConnection, name: str, found: Mapping[int, Mapping[str, Any]]) -> None:
+    """Keep settings that a search found for an asset, each from a year on: it and later ones are then out of date.
+
+    Args:
+        connection: an open warehouse.
+        name: the asset.
+        found: JSON-ready settings by year.
+    """
+    _ensure_settings(connection)
+    for year, settings in found.items():
+        text = json.dumps(settings, sort_keys=True)
+        connection.execute("insert or replace into meta.settings values (?, ?, ?)", [name, year, text])
+        record_build(connection, _SETTINGS + name, {year: hashlib.sha256(text.encode()).hexdigest()}, 0)
+
+
+def forget_settings(connection: duckdb.DuckDBPyConnection, name: str, first: int, last: int) -> None:
+    """Strike what was found for an asset for some years."""
+    _ensure_settings(connection)
+    connection.execute("delete from meta.settings where name = ? and year between ? and ?", [name, first, last])
+    ensure_builds(connection)
+    forget_years(connection, [_SETTINGS + name], first, last)
+
+
+def found_settings(connection: duckdb.DuckDBPyConnection, name: str) -> dict[int, dict[str, Any]]:
+    """Settings that were found for an asset, by the year from which on they hold."""
+    _ensure_settings(connection)
+    rows = connection.execute("select year, settings from meta.settings where name = ? order by year", [name])
+    return {int(year): json.loads(text) for year, text in rows.fetchall()}
+
+
+def is_of_settings(name: str) -> bool:
+    """Whether a record is of settings found, not of a build: it says what a year should be made with."""
+    return name.startswith(_SETTINGS)
+
+
+def _ensure_settings(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        "create table if not exists meta.settings ("
+        "name varchar, year integer, settings varchar, primary key (name, year))"
+    )
+
+
 def stale(
     nodes: Iterable[Node], stored: Mapping[tuple[str, int], str], landed: Mapping[int, str], years: Iterable[int]
 ) -> dict[str, tuple[int, ...]]:
@@ -125,7 +174,7 @@ def stale(
         Asset name to the years out of date, (WHOLE,) for unpartitioned ones; up-to-date assets are absent.
     """
     years = set(years)
-    expected: Fingerprints = {}
+    expected: Fingerprints = {key: fingerprint for key, fingerprint in stored.items() if is_of_settings(key[0])}
     out: dict[str, tuple[int, ...]] = {}
     for node in nodes:
         if node.is_landing:
@@ -156,4 +205,8 @@ def _fingerprint(node: Node, year: int, known: Mapping[tuple[str, int], str], la
                 # Years without files count for nothing: an empty partition built from the UI makes nothing stale.
                 if name == dependency and (y == WHOLE or (y in landed and (year == WHOLE or y <= year)))
             ]
+    found = _SETTINGS + node.name
+    in_use = max((y for name, y in known if name == found and y <= year), default=None)
+    if in_use is not None:
+        parts.append(f"{found} {known[found, in_use]}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """The whole chain on a small simulated world: what is built, what the UI shows, what a rerun changes."""
 
-import datetime as dt
 import fcntl
 import json
 from pathlib import Path
@@ -14,8 +13,9 @@ from velo_assets.assets.builds import nodes_of
 from velo_assets.automation.runner import Outcome, RunFailed, execute, plan, run_chain
 from velo_assets.definitions import build_defs, defs
 from velo_assets.modelling.market import FALLBACK_METHOD, METHODS, choose_methods
-from velo_assets.partitions import Window
+from velo_assets.partitions import Window, range_tags
 from velo_assets.resources.models import RegistryResource
+from velo_assets.warehouse.builds import found_settings
 from velo_assets.warehouse.query import frame_of
 from velo_assets_tests.conftest import YEARS, BuiltWorld
 from velo_assets_tests.reports.found_again import numbers_again, text_of
@@ -178,34 +178,6 @@ def test_the_fundamental_model_shows_what_moves_it(built_world: BuiltWorld) -> N
     assert list((built_world.root.path / "mlartifacts").rglob("shap_summary.png"))
 
 
-def test_a_search_asked_for_in_the_launchpad_is_made_and_kept(
-    built_world: BuiltWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from velo_assets.assets import models
-    from velo_assets.modelling import search, yearly
-
-    asked: list[tuple[dt.date, int]] = []
-
-    def found(train: pl.DataFrame, features: object, cutoff: dt.date, cache: Path, *, trials: int) -> str:
-        assert train["race_date"].max() < cutoff - dt.timedelta(days=1)
-        assert cache == built_world.root.path / "search.json"
-        asked.append((cutoff, trials))
-        return "settings"
-
-    def fitted(train: pl.DataFrame, features: object, cutoff: dt.date, settings: object) -> None:
-        assert settings == "settings"
-        raise RuntimeError("far enough")
-
-    monkeypatch.setattr(search, "search_settings", found)
-    monkeypatch.setattr(yearly, "fit_fundamental", fitted)
-    with pytest.raises(RuntimeError, match="far enough"):
-        models._fundamental(built_world.root, built_world.warehouse, Window((2023,)), search_trials=12)
-    assert asked == [(dt.date(2023, 1, 1), 12)]
-    key = dg.AssetKey(["models", "fundamental"])
-    (fundamental,) = [asset for asset in defs.assets if key in asset.keys]
-    assert fundamental.op.config_schema.default_value == {"search_trials": 0}
-
-
 def test_each_year_is_devigged_by_a_method_of_earlier_years(built_world: BuiltWorld) -> None:
     with built_world.warehouse.connect("test") as connection:
         losses = frame_of(connection, "select * from market.devig_methods")
@@ -292,6 +264,54 @@ def test_a_warm_up_year_alone_is_scored_though_the_data_before_its_end_have_no_s
     execute(defs, built_world.instance, "refresh", Outcome(), assets=["models/intent"], years=(2022, 2022))
     with built_world.warehouse.connect("test") as connection:
         assert connection.execute(count).fetchall() == before != [(0,)]
+
+
+def test_a_year_with_too_little_before_it_leaves_an_empty_window_unless_it_is_the_last(built_world: BuiltWorld) -> None:
+    def refresh(year: int) -> None:
+        execute(defs, built_world.instance, "refresh", Outcome(), assets=["models/intent"], years=(year, year))
+
+    prices = "market.probabilities where year(race_date) <= 2022"
+    with built_world.warehouse.connect("test") as connection:
+        connection.execute(f"create table market.kept as select * from {prices}")
+        connection.execute("update market.probabilities set probability = null where year(race_date) <= 2022")
+    try:
+        refresh(2022)
+        said = materialization(built_world, "models/intent").metadata["no_fold"].value
+        assert str(said).startswith("Nothing to score in 2022 to 2022: ")
+        with pytest.raises(RunFailed, match="NoPricesError: intent, cutoff 2023-01-01"):
+            refresh(2023)
+    finally:
+        with built_world.warehouse.connect("test") as connection:
+            connection.execute(f"delete from {prices}")
+            connection.execute("insert into market.probabilities select * from market.kept")
+            connection.execute("drop table market.kept")
+    refresh(2022)
+    assert "no_fold" not in materialization(built_world, "models/intent").metadata
+
+
+def test_settings_found_by_a_search_are_kept_and_hold_for_later_years(built_world: BuiltWorld) -> None:
+    def refresh(**options: object) -> None:
+        result = defs.resolve_job_def("refresh").execute_in_process(
+            instance=built_world.instance,
+            run_config={"ops": {"models__fundamental": {"config": options}}},
+            tags=range_tags(2022, 2022),
+            asset_selection=[dg.AssetKey(["models", "fundamental"])],
+        )
+        assert result.success
+
+    def out_of_date() -> set[str]:
+        return set(plan(nodes_of(defs.assets), built_world.root, to_layer="models").assets)
+
+    before, behind = contents(built_world, ("models.fundamental",)), out_of_date()
+    refresh(search_trials=2)
+    with built_world.warehouse.connect("test") as connection:
+        found = found_settings(connection, "models/fundamental")
+    assert list(found) == [2022]
+    assert found[2022]["trials"] == 2
+    assert out_of_date() >= {"models/fundamental", "models/blend"}
+    refresh(forget_found=True)
+    assert contents(built_world, ("models.fundamental",)) == before
+    assert out_of_date() == behind
 
 
 def test_data_that_reach_no_scored_year_are_refused_in_words(

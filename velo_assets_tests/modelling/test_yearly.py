@@ -1,8 +1,12 @@
 """The loop over years that the model assets share: a year without races leaves a hole, not a failure."""
 
+from datetime import date
+
 import polars as pl
+import pytest
 from polars.testing import assert_frame_equal
 
+from velo_assets.modelling.guards import NoPricesError, TooFewRacesError
 from velo_assets.modelling.yearly import (
     blend_folds,
     disruption_folds,
@@ -18,6 +22,8 @@ FEATURES = ("x0", "x1", "x2")
 WITH_A_GAP = world(3600, days=2190).filter(pl.col("race_date").dt.year() != 2019)
 """2016 to 2021; the file of 2019 was forgotten."""
 YEARS = range(2016, 2022)
+FROM_AUTUMN = world(1560, first_day=date(2016, 9, 1), days=1217)
+"""2016 to 2019, 470 races a year; the 160 of the first autumn are too few for the trees and the offsets."""
 
 
 def test_a_forgotten_year_between_others_is_passed_over() -> None:
@@ -78,3 +84,42 @@ def test_a_year_of_cards_alone_is_passed_over_until_something_has_run() -> None:
         "runner_key", *(pl.lit(0.0).alias(f"correction_{regime.name}") for regime in PRICE_REGIMES)
     )
     assert [outcome.fold.fold for outcome in gate_folds(world_of_cards, corrections, (2018, 2020))] == [2018]
+
+
+def test_results_that_begin_in_autumn_are_modelled_from_the_first_year_that_has_enough_behind_it() -> None:
+    fundamental = fundamental_folds(FROM_AUTUMN, FEATURES, YEARS)
+    assert [outcome.fold.fold for outcome in fundamental] == [2018, 2019]
+    experts = expert_folds(FROM_AUTUMN, FEATURES, YEARS, PRICE_REGIMES[0])
+    assert [outcome.fold.fold for outcome in experts] == [2018, 2019]
+    scores = pl.concat([outcome.predictions for outcome in fundamental]).select("runner_key", "score")
+    (blend,) = blend_folds(FROM_AUTUMN, scores, YEARS)
+    assert blend.fold.fold == 2019
+    assert blend.metrics["r2"] is not None
+
+
+def test_a_window_of_years_with_too_little_behind_them_is_refused() -> None:
+    with pytest.raises(TooFewRacesError, match=r"cutoff 2017-01-01.* at least 500 needed; add earlier years"):
+        fundamental_folds(FROM_AUTUMN, FEATURES, (2016, 2017))
+    scores = FROM_AUTUMN.filter(pl.col("race_date").dt.year() == 2018).select("runner_key", score=pl.lit(0.0))
+    with pytest.raises(TooFewRacesError, match="no predictions of an earlier year"):
+        blend_folds(FROM_AUTUMN, scores, (2018,))
+    unpriced = FROM_AUTUMN.with_columns(market_probability=pl.lit(None, dtype=pl.Float64))
+    with pytest.raises(NoPricesError, match="cutoff 2019-01-01"):
+        expert_folds(unpriced, FEATURES, YEARS, PRICE_REGIMES[0])
+
+
+def test_results_without_a_full_book_are_passed_over_by_blend_and_gate() -> None:
+    # One runner a race is unpriced from 2020 on, as in the first days of a year or an export without prices.
+    late, first = (
+        pl.col("race_date").dt.year() >= 2020,
+        pl.col("runner_key") == pl.col("runner_key").min().over("race_key"),
+    )
+    gaps = WITH_A_GAP.with_columns(
+        pl.when(~(late & first)).then(pl.col("market_probability")).alias("market_probability")
+    )
+    scores = gaps.select("runner_key", score=pl.lit(0.0))
+    assert [outcome.fold.fold for outcome in blend_folds(gaps, scores, (2018, 2020, 2021))] == [2018]
+    corrections = gaps.select(
+        "runner_key", *(pl.lit(0.0).alias(f"correction_{regime.name}") for regime in PRICE_REGIMES)
+    )
+    assert [outcome.fold.fold for outcome in gate_folds(gaps, corrections, (2018, 2020, 2021))] == [2018]

@@ -1,5 +1,6 @@
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def test_every_probability_sums_to_one_in_each_race(training: pl.DataFrame, bund
     assert predicted["modules_above"].is_between(0, 3).all()
 
 
+def leaves(bundle: Bundle) -> list[str]:
+    """Leaves of each tree of the fundamental model."""
+    return [number for text in bundle.fundamental.trees_.texts_ for number in re.findall(r"num_leaves=(\d+)", text)]
+
+
 def test_what_serves_is_trained_as_the_folds_of_a_history_of_this_size_are(
     training: pl.DataFrame, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,6 +51,12 @@ def test_what_serves_is_trained_as_the_folds_of_a_history_of_this_size_are(
     assert len(trained.fundamental.trees_.texts_) == len(fundamental.LARGE.seeds)
     assert 1 <= trained.fundamental.trees_.rounds_ <= 3
     assert all(expert.trees_.rounds_ <= 3 for expert in trained.experts)
+    found = {bundle.cutoff.year: {"base": asdict(booster), "booster": {"num_leaves": 2}}}
+    searched = build_bundle(
+        training, bundle.fundamental.features, bundle.cutoff, families=bundle.families, price_kind="sp", found=found
+    )
+    assert set(leaves(searched)) == {"2"}
+    assert set(leaves(trained)) == {str(booster.num_leaves)}
 
 
 def test_without_a_full_book_the_fundamental_model_stands_alone(training: pl.DataFrame, bundle: Bundle) -> None:

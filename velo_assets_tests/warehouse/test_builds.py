@@ -6,7 +6,18 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from velo_assets.warehouse.builds import WHOLE, Node, forget_years, inputs_now, record_build, stale, stored_fingerprints
+from velo_assets.warehouse.builds import (
+    WHOLE,
+    Node,
+    forget_settings,
+    forget_years,
+    found_settings,
+    inputs_now,
+    keep_settings,
+    record_build,
+    stale,
+    stored_fingerprints,
+)
 from velo_assets.warehouse.connection import Warehouse
 
 CORE = Node("core/results", "a", ("landing/raceform",), is_yearly=True)
@@ -35,6 +46,27 @@ def build_all(connection: duckdb.DuckDBPyConnection, landed: dict[int, str]) -> 
 
 def behind(connection: duckdb.DuckDBPyConnection, landed: dict[int, str], nodes: tuple[Node, ...] = NODES) -> object:
     return stale(nodes, stored_fingerprints(connection), landed, landed)
+
+
+def test_settings_found_put_their_year_and_later_ones_out_of_date(connection: duckdb.DuckDBPyConnection) -> None:
+    build_all(connection, LANDED)
+    keep_settings(connection, FORM.name, {2020: {"leaves": 5}})
+    assert behind(connection, LANDED) == {"features/form": (2020, 2021), "backtest/sheet": (WHOLE,)}
+    build_all(connection, LANDED)
+    assert behind(connection, LANDED) == {}
+    assert found_settings(connection, FORM.name) == {2020: {"leaves": 5}}
+    assert found_settings(connection, CORE.name) == {}
+    layers = connection.execute(
+        "select distinct split_part(name, '/', 1) from meta.builds where year = 2020"
+    ).fetchall()
+    assert {layer for (layer,) in layers} - {"core", "features"} == {"settings of features"}
+    keep_settings(connection, FORM.name, {2021: {"leaves": 7}})
+    assert behind(connection, LANDED) == {"features/form": (2021,), "backtest/sheet": (WHOLE,)}
+    forget_settings(connection, FORM.name, 2021, 2021)
+    assert behind(connection, LANDED) == {}
+    forget_settings(connection, FORM.name, 2019, 2021)
+    assert found_settings(connection, FORM.name) == {}
+    assert behind(connection, LANDED) == {"features/form": (2020, 2021), "backtest/sheet": (WHOLE,)}
 
 
 def test_at_first_everything_is_out_of_date(connection: duckdb.DuckDBPyConnection) -> None:
