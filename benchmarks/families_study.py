@@ -129,7 +129,7 @@ def _quick(
     """Score of trees of one seed and a linear logit on some of the features."""
     races, matrix = Races.from_frame(train), feature_matrix(train, names)
     stages = choice_stages(races, finishing_positions(train), settings.place_weights)
-    trees = boost(matrix, races, stages, names, with_rounds(settings.booster, rounds), (seed,))
+    trees = boost(matrix, races, stages, with_rounds(settings.booster, rounds), (seed,))
     linear = LinearLogit.fit(matrix, races, names, ridge=settings.ridge, stages=stages, errors=False)
     scored = feature_matrix(rows, names)
     return mix[0] * trees.score(scored) + mix[1] * linear.score(scored, Races.from_frame(rows))

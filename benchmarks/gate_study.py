@@ -61,7 +61,6 @@ SETTINGS = FundamentalSettings(
         rounds=30, learning_rate=0.15, num_leaves=8, min_data_in_leaf=100, early_stopping_rounds=10
     ),
     seeds=(11,),
-    relative=False,
     min_races=300,
 )
 PLAN = FoldPlan(first_train_years=1, warm_up_years=0)

@@ -24,7 +24,7 @@ import polars as pl
 
 from velo_assets.ingestion.landing import land
 from velo_assets.modelling.market import probabilities
-from velo_assets.modelling.yearly import REGIMES, expert_folds, fundamental_folds
+from velo_assets.modelling.yearly import expert_folds, fundamental_folds
 from velo_assets.monitoring.evaluation import evaluate_races
 from velo_assets.monitoring.retraining import decide_retraining
 from velo_assets.monitoring.triggers import watch
@@ -34,7 +34,7 @@ from velo_assets.serving.card_page import read_card_page, write_card_page
 from velo_assets.serving.predict import predict_cards, serving_models, store_predictions
 from velo_assets.serving.prediction_log import create_outcomes, log_predictions, served_predictions
 from velo_assets.serving.training import train_bundle, watched_frame
-from velo_assets.settings import DECISION_PRICE, DataRoot
+from velo_assets.settings import DECISION_PRICE, PRICE_REGIMES, DataRoot
 from velo_assets.simulation.cards import write_racecards
 from velo_assets.warehouse.bench import feature_order
 from velo_assets.warehouse.build import build_table, replace_window
@@ -120,7 +120,7 @@ def prepare(root: DataRoot, warehouse: Warehouse, rows: pl.DataFrame, sidecar: p
     frame = training_frame(root.exports, warehouse, last.year, DECISION_PRICE.kind)
     features, years = feature_columns(frame), range(first_day.year - WALK_FORWARD_YEARS, first_day.year)
     folds = {"fundamental": fundamental_folds(frame, features, years)}
-    folds |= {f"expert_{name}": expert_folds(frame, features, years, regime) for name, regime in REGIMES.items()}
+    folds |= {f"expert_{regime.name}": expert_folds(frame, features, years, regime) for regime in PRICE_REGIMES}
     with warehouse.connect("replay: walk-forward") as connection:
         for name, outcomes in folds.items():
             table = pl.concat([outcome.predictions for outcome in outcomes])

@@ -177,8 +177,8 @@ def with_modules(frame: pl.DataFrame) -> pl.DataFrame:
     """Add `module_<name>`: log of a module's own probability over the market's, positive = better than the market
     thinks.
 
-    A module's probability is the market's with its log-odds offset, normalised over the race (as in
-    `modelling.disruption.convergence`); SQPE's is the price-free probability. Null where module or market is silent.
+    A module's probability is the market's with its log-odds offset, normalised over the race; SQPE's is the
+    price-free probability. Null where module or market is silent.
     """
     if "market_probability" not in frame.columns or frame.is_empty():
         return frame

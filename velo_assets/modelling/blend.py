@@ -1,6 +1,6 @@
 """Benter's blend of the fundamental model and the market, and the market with its own exponent fitted.
 
-Belongs here: `c_i ∝ exp(alpha log f_i + beta log p_i + module terms)` by maximum likelihood on earlier out-of-sample
+Belongs here: `c_i ∝ exp(alpha log f_i + beta log p_i)` by maximum likelihood on earlier out-of-sample
 predictions, standard errors, the profile likelihood. Not here: how f and p were made.
 
 Source: Benter (1994), Computer Based Horse Race Handicapping and Wagering Systems, the second-step logit.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -36,8 +35,7 @@ class BlendModel:
 
     Attributes:
         cutoff: first day it may score.
-        modules: columns of log-odds offsets that enter besides log f and log p.
-        coefficients: `(2 + modules,)` alpha, beta, then one per module.
+        coefficients: alpha and beta.
         covariance: of the coefficients.
         market_beta: exponent of the market when it stands alone.
         market_beta_se: its standard error.
@@ -48,7 +46,6 @@ class BlendModel:
     """
 
     cutoff: date
-    modules: tuple[str, ...]
     coefficients: FloatArray
     covariance: FloatArray
     market_beta: float
@@ -70,7 +67,7 @@ class BlendModel:
 
     @property
     def standard_errors(self) -> FloatArray:
-        """`(2 + modules,)`."""
+        """Of alpha and of beta."""
         return np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
 
     @property
@@ -92,7 +89,7 @@ class BlendModel:
         """Blend and beta-only market of one fold.
 
         Args:
-            frame: runners sorted by `KEYS`, on or after the cutoff, with `score`, `market_probability` and the modules.
+            frame: runners sorted by `KEYS`, on or after the cutoff, with `score` and `market_probability`.
             fold: number written beside every prediction.
 
         Returns:
@@ -103,13 +100,13 @@ class BlendModel:
             LookAheadError: a row is earlier than the cutoff.
             NoPricesError: no race has a full set of market probabilities.
         """
-        require_columns(frame, (*KEYS, "score", "market_probability", *self.modules), "blend")
+        require_columns(frame, (*KEYS, "score", "market_probability"), "blend")
         require_not_trained_on(frame, self.cutoff, "blend")
         priced = priced_frame(frame)
         if frame.height and priced.is_empty():
             raise NoPricesError(f"blend: no race of the fold with cutoff {self.cutoff} has a full set of prices")
         races = Races.from_frame(priced)
-        design = _design(priced, self.modules)
+        design = _design(priced)
         predicted = priced.select("runner_key").with_columns(
             pl.Series("blend_probability", races.softmax(design @ self.coefficients)),
             pl.Series("market_beta_probability", races.softmax(self.market_beta * design[:, 1])),
@@ -134,7 +131,6 @@ class BlendModel:
         return {
             "kind": "blend",
             "cutoff": self.cutoff.isoformat(),
-            "modules": list(self.modules),
             "coefficients": self.coefficients.tolist(),
             "covariance": self.covariance.tolist(),
             "market_beta": self.market_beta,
@@ -150,7 +146,6 @@ class BlendModel:
         """Inverse of `to_dict`."""
         return cls(
             date.fromisoformat(stored["cutoff"]),
-            tuple(stored["modules"]),
             np.asarray(stored["coefficients"], dtype=np.float64),
             np.asarray(stored["covariance"], dtype=np.float64),
             stored["market_beta"],
@@ -166,17 +161,15 @@ def fit_blend(
     earlier: pl.DataFrame,
     cutoff: date,
     *,
-    modules: Sequence[str] = (),
     embargo_days: int = 1,
     min_races: int = MIN_BLEND_RACES,
 ) -> BlendModel:
-    """Alpha, beta and module coefficients by maximum likelihood, without penalty.
+    """Alpha and beta by maximum likelihood, without penalty.
 
     Args:
         earlier: out-of-sample predictions of earlier folds (or of the inner later races when there are none yet), with
-            `KEYS`, `win_share`, `score` (log f), `market_probability` and the modules' columns.
+            `KEYS`, `win_share`, `score` (log f) and `market_probability`.
         cutoff: first day of the scored fold.
-        modules: columns of log-odds offsets.
         embargo_days: days before the cutoff that are not used.
         min_races: fewest settled races with full prices.
 
@@ -187,20 +180,19 @@ def fit_blend(
     """
     priced = settled_and_priced(
         earlier,
-        ("score", *modules),
+        ("score",),
         cutoff,
         f"blend fit, cutoff {cutoff}",
         embargo_days=embargo_days,
         min_races=min_races,
     )
     races = Races.from_frame(priced)
-    design = _design(priced, modules)
-    fit = maximise(ChoiceLikelihood(design, races), np.concatenate(([0.0, 1.0], np.zeros(len(modules)))))
+    design = _design(priced)
+    fit = maximise(ChoiceLikelihood(design, races), np.array([0.0, 1.0]))
     alone = fit_market_beta(priced)
     market = float(-races.loss(races.softmax(design[:, 1])).sum())
     return BlendModel(
         cutoff,
-        tuple(modules),
         fit.coefficients,
         fit.covariance,
         float(alone.coefficients[0]),
@@ -248,7 +240,7 @@ class ProfileLikelihood:
 def profile_likelihood(
     earlier: pl.DataFrame, model: BlendModel, *, points: int = 25, standard_errors: float = 4.0
 ) -> ProfileLikelihood:
-    """Profile of a blend without modules over a grid of +- `standard_errors` around its maximum.
+    """Profile of a blend over a grid of +- `standard_errors` around its maximum.
 
     Args:
         earlier: the fit data of `model`.
@@ -260,7 +252,7 @@ def profile_likelihood(
         earlier, ("score",), model.cutoff, f"profile of the blend, cutoff {model.cutoff}", embargo_days=0, min_races=1
     )
     races = Races.from_frame(priced)
-    likelihood = ChoiceLikelihood(_design(priced, ()), races)
+    likelihood = ChoiceLikelihood(_design(priced), races)
     best = maximise(likelihood, np.array([0.0, 1.0]))
     steps = np.linspace(-standard_errors, standard_errors, points)
     grids = [best.coefficients[axis] + steps * best.standard_errors[axis] for axis in (0, 1)]
@@ -277,7 +269,6 @@ def profile_likelihood(
     return ProfileLikelihood(grids[0], grids[1], profiles[0], profiles[1], surface - best.log_likelihood)
 
 
-def _design(frame: pl.DataFrame, modules: Sequence[str]) -> FloatArray:
+def _design(frame: pl.DataFrame) -> FloatArray:
     columns = [frame.get_column("score").to_numpy(), np.log(frame.get_column("market_probability").to_numpy())]
-    columns += [frame.get_column(name).fill_null(0.0).to_numpy() for name in modules]
     return np.column_stack(columns).astype(np.float64)

@@ -294,7 +294,7 @@ def fit_race_calibration(
     """Fit the race-wise map on out-of-sample predictions of earlier folds.
 
     Args:
-        earlier: `KEYS`, `win_share` and the column to calibrate; rows where it is null are left out by race.
+        earlier: `KEYS`, `win_share` and the column to calibrate; races with a null in it are left out.
         probability: name of that column.
         cutoff: first day of the scored fold.
         knots: log probabilities where the slope may bend; none gives a pure power.
@@ -310,7 +310,7 @@ def fit_race_calibration(
     what = f"calibration of {probability}, cutoff {cutoff}"
     require_columns(earlier, (*KEYS, "win_share", probability), what)
     require_earlier(earlier, cutoff, embargo_days, what)
-    frame = settled_frame(earlier.filter(pl.col(probability).is_not_null()))
+    frame = settled_frame(earlier.filter(pl.col(probability).is_not_null().all().over("race_key")))
     races = Races.from_frame(frame)
     require_races(len(races), min_races, what)
     log_probability = np.log(np.maximum(frame.get_column(probability).to_numpy(), SMALLEST))

@@ -21,7 +21,7 @@ from velo_assets.modelling.guards import TooFewRacesError
 from velo_assets.modelling.races import BoolArray, FloatArray, Races, race_sum
 
 CLIP_SCALES = 5.0
-"""Standardised values are held within +-5 robust scales: one absurd layoff must not decide a linear score."""
+"""Standardised values are held within +-5 standard deviations: one absurd layoff must not decide a linear score."""
 
 BLOCK_VALUES = 1 << 20
 """Values of a design scaled at once: all columns of a day's card, a column or two of a big training set (8 MB)."""
@@ -55,7 +55,7 @@ class Stage:
 
     Attributes:
         alive: `(runners,)` 1 for runners still to be chosen from, else 0.
-        target: `(runners,)` share of the choice (dead-heaters split it), times the race's weight.
+        target: `(runners,)` share of the choice (dead-heaters split it), times its weight.
         weight: `(races,)` weight of this choice in the likelihood; 0 where the place is unknown.
     """
 
@@ -68,7 +68,6 @@ def choice_stages(
     races: Races,
     position: FloatArray | None = None,
     place_weights: Sequence[float] = (),
-    race_weight: FloatArray | None = None,
 ) -> tuple[Stage, ...]:
     """Choices that the likelihood multiplies: the winner, then optionally the following places.
 
@@ -76,13 +75,11 @@ def choice_stages(
         races: settled races.
         position: `(runners,)` finishing position, NaN for non-finishers; needed with `place_weights`.
         place_weights: weight of the choice of the second, third, ... place relative to the winner's.
-        race_weight: `(races,)` weight of each race (time decay); all 1 when None.
 
     Returns:
         One stage per place. A place that is dead-heated away or unknown weighs 0 in its race.
     """
-    weight = np.ones(len(races)) if race_weight is None else race_weight
-    stages = [Stage(np.ones(races.runners), races.win_share * np.repeat(weight, races.field_size), weight)]
+    stages = [Stage(np.ones(races.runners), races.win_share, np.ones(len(races)))]
     if position is None:
         return tuple(stages)
     place = np.where(np.isnan(position), np.inf, position)
@@ -94,7 +91,7 @@ def choice_stages(
         left = race_sum(alive, races.race_starts)
         placed_before = races.field_size - left
         known = (count > 0) & (left > count) & (placed_before >= rank - 1)
-        stage_weight = np.where(known, place_weight * weight, 0.0)
+        stage_weight = np.where(known, place_weight, 0.0)
         share = stage_weight / np.maximum(count, 1.0)
         stages.append(Stage(alive, chosen * np.repeat(share, races.field_size), stage_weight))
     return tuple(stages)

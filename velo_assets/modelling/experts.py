@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from velo_assets.modelling.conditional_logit import ChoiceLikelihood, choice_stages, maximise
-from velo_assets.modelling.fundamental import MANY_RACES, inner_later, tree_features, tree_matrix
+from velo_assets.modelling.fundamental import MANY_RACES, inner_later
 from velo_assets.modelling.guards import (
     NoPricesError,
     require_columns,
@@ -60,7 +60,6 @@ class ExpertSettings:
         inner_races: the inner split is made within at most this many of the latest training races.
         latest_races: the expert learns from so many of the latest races; all when None.
         min_races: fewest settled races with full prices.
-        relative: trees also see each feature's distance from the race's mean.
         bin_once: as in `FundamentalSettings`.
         embargo_days: days before the cutoff that are not used.
     """
@@ -71,7 +70,6 @@ class ExpertSettings:
     inner_races: int = 40_000
     latest_races: int | None = None
     min_races: int = 500
-    relative: bool = False
     bin_once: bool = False
     embargo_days: int = 1
 
@@ -110,7 +108,6 @@ class ExpertModel:
         cutoff: first day it may score.
         train_races: races fitted.
         train_end: last training day.
-        relative: whether trees see distances from the race mean.
         trees_: boosted trees; none when no tree helped on the later inner races, then the correction is 0.
         inner_gain_: nats per race gained on the later inner races.
         inner_predictions_: out-of-sample corrections of those races; not stored.
@@ -121,7 +118,6 @@ class ExpertModel:
     cutoff: date
     train_races: int
     train_end: date
-    relative: bool
     trees_: Boosted
     inner_gain_: float
     inner_predictions_: pl.DataFrame | None = None
@@ -150,8 +146,7 @@ class ExpertModel:
         require_not_trained_on(frame, self.cutoff, f"expert {self.regime.name}")
         correction = np.zeros(frame.height)
         if frame.height and self.trees_.rounds_:
-            matrix = _expert_matrix(frame, self.features, Races.from_frame(frame), self.relative)
-            correction = self.trees_.score(matrix)
+            correction = self.trees_.score(_expert_matrix(frame, self.features))
         return frame.select(*KEYS).with_columns(
             pl.lit(fold, dtype=pl.Int32).alias("fold"),
             pl.lit(self.cutoff, dtype=pl.Date).alias("cutoff"),
@@ -170,7 +165,6 @@ class ExpertModel:
             "cutoff": self.cutoff.isoformat(),
             "train_races": self.train_races,
             "train_end": self.train_end.isoformat(),
-            "relative": self.relative,
             "rounds": self.trees_.rounds_,
             "inner_gain": self.inner_gain_,
         }
@@ -193,7 +187,6 @@ class ExpertModel:
             date.fromisoformat(stored["cutoff"]),
             stored["train_races"],
             date.fromisoformat(stored["train_end"]),
-            stored["relative"],
             Boosted.from_files(texts, stored["rounds"]),
             stored["inner_gain"],
         )
@@ -238,7 +231,6 @@ def fit_expert(
     if settings.latest_races is not None:
         frame = latest_races(frame, settings.latest_races)
     races = Races.from_frame(frame)
-    names = tree_features((*features, "log_odds"), settings.relative)
     offset = np.log(frame.get_column("market_probability").to_numpy())
     band = in_regime(frame.get_column("decimal_odds").to_numpy(), regime)
     window = np.arange(len(races)) >= len(races) - settings.inner_races
@@ -253,14 +245,13 @@ def fit_expert(
         columns = BinnedRunners.of(_expert_columns(frame, features).filter(pl.Series(band)), settings.booster, early)
         inner_columns = columns.part(rows[band])
     else:
-        columns = _expert_matrix(frame, features, races, settings.relative, band)
+        columns = _expert_matrix(frame, features, band)
         inner_columns = columns[rows[band]]
     inner, score = boost_until(
         inner_columns,
         recent,
         choice_stages(recent),
         later,
-        names,
         settings.booster,
         settings.seeds,
         offset=offset[rows],
@@ -274,14 +265,13 @@ def fit_expert(
     if inner.rounds_:
         booster = with_rounds(settings.booster, inner.rounds_)
         everything = choice_stages(races)
-        trees = boost(columns, races, everything, names, booster, settings.seeds, offset=offset, runners=band)
+        trees = boost(columns, races, everything, booster, settings.seeds, offset=offset, runners=band)
     return ExpertModel(
         regime,
         tuple(features),
         cutoff,
         len(races),
         races.race_date[-1].item(),
-        settings.relative,
         trees,
         float((before - after).mean()),
         inner_predictions.with_columns(pl.Series("correction", score)),
@@ -505,16 +495,12 @@ def _corrections(frame: pl.DataFrame, regimes: Sequence[PriceRegime]) -> FloatAr
 
 
 def _expert_matrix(
-    frame: pl.DataFrame, features: Sequence[str], races: Races, relative: bool, chosen: BoolArray | None = None
+    frame: pl.DataFrame, features: Sequence[str], chosen: BoolArray | None = None
 ) -> NDArray[np.float32]:
     """Features and log odds, of the chosen runners or of all."""
     rows = _expert_columns(frame, features)
-    names = rows.columns
-    if relative:
-        matrix = tree_matrix(feature_matrix(rows, names), races, relative)
-        return matrix if chosen is None else matrix[chosen]
     # Columns of a frame are filtered without a second copy of the whole matrix.
-    return feature_matrix(rows if chosen is None else rows.filter(pl.Series(chosen)), names)
+    return feature_matrix(rows if chosen is None else rows.filter(pl.Series(chosen)), rows.columns)
 
 
 def _expert_columns(frame: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:

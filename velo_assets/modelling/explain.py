@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from velo_assets.modelling.fundamental import FundamentalModel, tree_matrix
+from velo_assets.modelling.fundamental import FundamentalModel
 from velo_assets.modelling.guards import require_columns
 from velo_assets.modelling.races import KEYS, FloatArray, Races, feature_matrix, race_sum
 
@@ -126,10 +126,7 @@ def explain(
     raw = np.zeros((frame.height, count))
     for_trees, for_linear = model.mix_
     if for_trees and model.trees_.texts_ and frame.height:
-        shap = model.trees_.contributions(tree_matrix(matrix, races, model.relative))[:, :-1]
-        raw += for_trees * shap[:, :count]
-        # A feature's distance from the field is the same feature to a reader.
-        raw += for_trees * shap[:, count:] if model.relative else 0.0
+        raw += for_trees * model.trees_.contributions(matrix)[:, :count]
     if for_linear and frame.height:
         linear = model.linear_
         terms = linear.design(matrix, races) * linear.coefficients_

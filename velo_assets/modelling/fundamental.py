@@ -54,15 +54,13 @@ class FundamentalSettings:
         ridge: penalty on the linear model's scaled coefficients.
         place_weights: weight of the second, third, ... place in the exploded logit; a place tells nearly as much about
             ability as a win, and there are few races.
-        half_life_years: a race this much older counts half; None: all count the same.
         inner_share: share of the latest training races that stop the trees and set the mix.
         inner_races: the inner split is made within at most this many of the latest training races.
         linear_races: the linear model uses at most this many of the latest races; with more, its errors are below .03.
         latest_races: the model learns from so many of the latest races; all when None.
         min_races: fewest settled races.
-        relative: add to each feature its distance from the race's mean, which trees can't form themselves.
         bin_once: the inner trees and the final ones share one binning, whose edges come from the earlier inner races;
-            else each has its own. Not possible with `relative`.
+            else each has its own.
         embargo_days: days before the cutoff that are not used.
     """
 
@@ -70,13 +68,11 @@ class FundamentalSettings:
     seeds: tuple[int, ...] = (11, 23)
     ridge: float = 10.0
     place_weights: tuple[float, ...] = (0.7, 0.5)
-    half_life_years: float | None = None
     inner_share: float = 0.2
     inner_races: int = 40_000
     linear_races: int = 20_000
     latest_races: int | None = None
     min_races: int = 500
-    relative: bool = False
     bin_once: bool = False
     embargo_days: int = 1
 
@@ -120,7 +116,6 @@ class FundamentalModel:
         train_start: first training day.
         train_end: last training day.
         train_races: settled training races.
-        relative: whether trees see distances from the race mean.
         trees_: the boosted trees.
         linear_: the linear conditional logit.
         mix_: weights of the tree score and of the linear score, by maximum likelihood on the later inner races.
@@ -133,7 +128,6 @@ class FundamentalModel:
     train_start: date
     train_end: date
     train_races: int
-    relative: bool
     trees_: Boosted
     linear_: LinearLogit
     mix_: tuple[float, float]
@@ -160,7 +154,7 @@ class FundamentalModel:
         trees, linear = self.mix_
         score = np.zeros(frame.height)
         if trees:
-            score += trees * self.trees_.score(tree_matrix(matrix, races, self.relative))
+            score += trees * self.trees_.score(matrix)
         if linear:
             score += linear * self.linear_.score(matrix, races)
         return score
@@ -203,7 +197,6 @@ class FundamentalModel:
             "train_start": self.train_start.isoformat(),
             "train_end": self.train_end.isoformat(),
             "train_races": self.train_races,
-            "relative": self.relative,
             "rounds": self.trees_.rounds_,
             "linear": linear,
             "mix": list(self.mix_),
@@ -228,7 +221,6 @@ class FundamentalModel:
             date.fromisoformat(stored["train_start"]),
             date.fromisoformat(stored["train_end"]),
             stored["train_races"],
-            stored["relative"],
             Boosted.from_files(texts, stored["rounds"]),
             LinearLogit.from_dict(stored["linear"]),
             (stored["mix"][0], stored["mix"][1]),
@@ -268,8 +260,7 @@ def fit_fundamental(
     if settings.latest_races is not None and len(races) > settings.latest_races:
         frame = latest_races(frame, settings.latest_races)
         races = Races.from_frame(frame)
-    names = tree_features(features, settings.relative)
-    stages = choice_stages(races, finishing_positions(frame), settings.place_weights, _race_weight(races, settings))
+    stages = choice_stages(races, finishing_positions(frame), settings.place_weights)
 
     window = _latest(np.ones(len(races), dtype=bool), settings.inner_races)
     in_window = races.runner_mask(window)
@@ -286,16 +277,14 @@ def fit_fundamental(
         inner_columns = columns.part(in_window)
         matrix = feature_matrix(frame[first:], features)
     else:
-        whole = feature_matrix(frame, features)
-        columns = tree_matrix(whole, races, settings.relative)
+        columns = feature_matrix(frame, features)
         inner_columns = columns[in_window]
-        matrix = whole[first:]
+        matrix = columns[first:]
     inner_trees, tree_score = boost_until(
         inner_columns,
         inner_races,
         inner_stages,
         inner_later_races,
-        names,
         settings.booster,
         # One seed finds rounds and mix as well as several; the final trees average them all.
         settings.seeds[:1],
@@ -324,7 +313,7 @@ def fit_fundamental(
     inner_predictions = inner_rows.with_columns(pl.Series("score", np.log(np.maximum(late.softmax(mixed), 1e-300))))
 
     rounds = max(inner_trees.rounds_, 1)
-    trees = boost(columns, races, stages, names, with_rounds(settings.booster, rounds), settings.seeds)
+    trees = boost(columns, races, stages, with_rounds(settings.booster, rounds), settings.seeds)
     linear = _fit_linear(matrix, races, stages, features, settings)
     return FundamentalModel(
         tuple(features),
@@ -332,7 +321,6 @@ def fit_fundamental(
         _day(races.race_date[0]),
         _day(races.race_date[-1]),
         len(races),
-        settings.relative,
         trees,
         linear,
         mix,
@@ -366,37 +354,6 @@ def mix_weights(tree_score: FloatArray, linear_score: FloatArray, races: Races) 
     return 0.0, 0.0
 
 
-def tree_matrix(matrix: NDArray[np.float32], races: Races, relative: bool) -> NDArray[np.float32]:
-    """Columns the trees see: the features and, with `relative`, their distance from the race's mean.
-
-    Args:
-        matrix: `(runners, features)`.
-        races: the runners' races.
-        relative: whether to add the distances.
-
-    Returns:
-        `(runners, features)` or `(runners, 2 * features)`; a missing value stays NaN in both halves.
-    """
-    if not relative:
-        return matrix
-    count = matrix.shape[1]
-    wide = np.empty((len(matrix), 2 * count), dtype=np.float32, order="F")
-    wide[:, :count] = matrix
-    for position in range(count):
-        column = matrix[:, position]
-        known = np.isfinite(column)
-        total = np.add.reduceat(np.where(known, column, 0.0), races.race_starts, dtype=np.float64)
-        seen = np.add.reduceat(known.astype(np.float64), races.race_starts)
-        mean = total / np.maximum(seen, 1.0)
-        wide[:, count + position] = column - np.repeat(mean, races.field_size).astype(np.float32)
-    return wide
-
-
-def tree_features(features: Sequence[str], relative: bool) -> tuple[str, ...]:
-    """Names of `tree_matrix`'s columns."""
-    return (*features, *(f"{name}_against_field" for name in features)) if relative else tuple(features)
-
-
 def inner_later(races: Races, share: float) -> BoolArray:
     """`(races,)` mask of the last `share` of the races, cut between days.
 
@@ -417,13 +374,6 @@ def finishing_positions(frame: pl.DataFrame) -> FloatArray | None:
     if "position" not in frame.columns:
         return None
     return frame.get_column("position").cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
-
-
-def _race_weight(races: Races, settings: FundamentalSettings) -> FloatArray | None:
-    if settings.half_life_years is None:
-        return None
-    age_years = (races.race_date[-1] - races.race_date).astype(np.float64) / 365.25
-    return np.asarray(0.5 ** (age_years / settings.half_life_years), dtype=np.float64)
 
 
 def _fit_linear(

@@ -246,8 +246,7 @@ def probabilities(
 
     Args:
         frame: race_date, race_key, runner_key, price_kind, decimal_odds; one row per runner and price kind, a null
-            price for an unpriced runner. Optional `field_size`: a race with fewer priced rows than runners is then a
-            partial book, even when the unpriced runner has no row. Optional `book_complete`: false there wins.
+            price for an unpriced runner. Optional `book_complete`: false there wins.
         method: the one copied to `probability`.
         chosen: (year, price kind) to the method copied instead; see `choose_methods`.
 
@@ -278,9 +277,6 @@ def probabilities(
     starts = race_starts_of(ordered, "race_date", "race_key", "price_kind")
     book, complete = books(odds, starts)
     lengths = race_lengths(starts, len(odds))
-    if "field_size" in frame.columns:
-        # A null field size can't vouch for the book.
-        complete &= ordered["field_size"].fill_null(-1).to_numpy()[starts] == lengths
     if "book_complete" in frame.columns and len(starts):
         complete &= np.logical_and.reduceat(ordered["book_complete"].fill_null(False).to_numpy(), starts)
     odds_for_devig = np.where(np.repeat(complete, lengths), odds, np.nan)

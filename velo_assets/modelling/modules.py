@@ -36,7 +36,8 @@ MODULE_FAMILIES: Mapping[str, tuple[str, ...]] = {
     "NDS": ("market_history",),
     "SQPE": ("form_curves", "speed_figures", "collateral_form", "weight_rating", "class_layoff", "suitability"),
 }
-"""Feature families (tables of the `features` layer) behind each module. V9PM is the report of every family alone."""
+"""Feature families (tables of the `features` layer) behind each module. V9PM is the report of all families, each left
+out in turn."""
 
 LONG_ODDS = (15.0, 40.0)
 """DLV looks for value in this band of decimal odds."""
@@ -84,24 +85,22 @@ def module_report(
     families: Mapping[str, Sequence[str]],
     folds: Sequence[Fold],
     *,
-    over_market: bool = True,
     ridge: float = 300.0,
     modules: Mapping[str, Sequence[str]] = MODULE_FAMILIES,
     train_races: int = 20_000,
 ) -> pl.DataFrame:
     """Leave-one-out gain of every family and of every module, out of sample, and the coefficient of its part.
 
-    One linear conditional logit of all features is fitted per fold; with `over_market` log p_market is one of its
-    columns. A family is left out by moving to the constrained maximum of the likelihood's quadratic approximation,
-    `b_rest - C_rf C_ff^-1 b_f` with C the covariance, which needs no second fit. The gain is the R2 lost on the scored
-    folds without the family. The coefficient multiplies the family's part of the score, fitted on the scored folds with
-    the rest held: 1 is to be believed as it was fitted, 0 adds nothing.
+    One linear conditional logit of all features is fitted per fold; log p_market is one of its columns. A family is
+    left out by moving to the constrained maximum of the likelihood's quadratic approximation, `b_rest - C_rf C_ff^-1
+    b_f` with C the covariance, which needs no second fit. The gain is the R2 lost on the scored folds without the
+    family. The coefficient multiplies the family's part of the score, fitted on the scored folds with the rest held: 1
+    is to be believed as it was fitted, 0 adds nothing.
 
     Args:
         frame: runners of all years with `KEYS`, `win_share`, `market_probability` and the features.
         families: feature names by family.
         folds: the folds to fit and score; warm-up folds are left out.
-        over_market: gain over the market, or (False) within the price-free fundamental model.
         ridge: penalty on each scaled coefficient; strong, because over a sharp market most effects are near 0.
         modules: families by module.
         train_races: each fit sees at most this many of the latest races; with more, errors are below .03 anyway.
@@ -133,7 +132,7 @@ def module_report(
         train = latest_races(market_rows(train_rows(frame, fold), fold.cutoff, "module report", 0, 200), train_races)
         scored = priced_frame(settled_frame(scored_rows(frame, fold)))
         fit_races, races = Races.from_frame(train), Races.from_frame(scored)
-        columns = (*names, "log_market") if over_market else names
+        columns = (*names, "log_market")
         model = LinearLogit.fit(_matrix(train, columns), fit_races, columns, ridge=ridge)
         design = model.design(_matrix(scored, columns), races)
         scores.append(design @ model.coefficients_)
@@ -328,8 +327,6 @@ def long_odds_check(frame: pl.DataFrame, probability: str = "expert_probability"
 
 
 def _matrix(frame: pl.DataFrame, columns: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    if "log_market" not in columns:
-        return feature_matrix(frame, columns)
     return feature_matrix(frame.with_columns(pl.col("market_probability").log().alias("log_market")), columns)
 
 

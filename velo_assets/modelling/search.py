@@ -18,7 +18,7 @@ import polars as pl
 from velo_assets.modelling.conditional_logit import choice_stages
 from velo_assets.modelling.fundamental import FundamentalSettings, finishing_positions, inner_later, settings_for
 from velo_assets.modelling.guards import require_columns, require_earlier, require_races
-from velo_assets.modelling.races import KEYS, Races, feature_matrix, latest_races, settled_frame
+from velo_assets.modelling.races import KEYS, FloatArray, Races, feature_matrix, latest_races, settled_frame
 from velo_assets.modelling.softmax import BoosterSettings, boost_until
 
 RANGES = {
@@ -85,14 +85,13 @@ def search_settings(
     require_races(settled, base.min_races, f"search, cutoff {cutoff}")
     frame = latest_races(frame, min(base.inner_races, base.latest_races or settled))
     races = Races.from_frame(frame)
-    return _study(feature_matrix(frame, features), races, frame, features, base, trials, seed)
+    return _study(feature_matrix(frame, features), races, finishing_positions(frame), base, trials, seed)
 
 
 def _study(
     matrix: np.ndarray[Any, np.dtype[np.float32]],
     races: Races,
-    frame: pl.DataFrame,
-    features: Sequence[str],
+    positions: FloatArray | None,
     base: FundamentalSettings,
     trials: int,
     seed: int,
@@ -100,7 +99,7 @@ def _study(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    stages = choice_stages(races, finishing_positions(frame), base.place_weights)
+    stages = choice_stages(races, positions, base.place_weights)
     later = inner_later(races, base.inner_share)
     late = races.subset(later)
 
@@ -114,7 +113,7 @@ def _study(
             else trial.suggest_float(name, low, high, log=name != "feature_fraction")
             for name, (low, high) in RANGES.items()
         }
-        _, score = boost_until(matrix, races, stages, later, features, booster(parameters), base.seeds[:1])
+        _, score = boost_until(matrix, races, stages, later, booster(parameters), base.seeds[:1])
         return late.r2(late.softmax(score))
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -72,7 +72,6 @@ class BoosterSettings:
         bagging_fraction: share of runners offered to each tree.
         max_bin: histogram bins per feature.
         early_stopping_rounds: rounds without gain on the later races before stopping.
-        monotone: constraint by feature name, 1 rising or -1 falling.
     """
 
     rounds: int = 150
@@ -84,11 +83,10 @@ class BoosterSettings:
     bagging_fraction: float = 0.8
     max_bin: int = 63
     early_stopping_rounds: int = 20
-    monotone: dict[str, int] = field(default_factory=dict)
 
-    def parameters(self, features: Sequence[str], seed: int) -> dict[str, Any]:
+    def parameters(self, seed: int) -> dict[str, Any]:
         """LightGBM's own names for these settings."""
-        parameters: dict[str, Any] = {
+        return {
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_data_in_leaf": self.min_data_in_leaf,
@@ -103,9 +101,6 @@ class BoosterSettings:
             "seed": seed,
             **FIXED_PARAMETERS,
         }
-        if self.monotone:
-            parameters["monotone_constraints"] = [self.monotone.get(name, 0) for name in features]
-        return parameters
 
 
 def softmax_gradient(scores: FloatArray, races: Races, stages: Sequence[Stage]) -> tuple[FloatArray, FloatArray]:
@@ -163,12 +158,6 @@ class Boosted:
             shap = booster.predict(matrix, pred_contrib=True, num_threads=threads(SHAP_COST * len(matrix)))
             total += shap / len(self.texts_)
         return total
-
-    @_alone
-    def gain(self) -> FloatArray:
-        """Total split gain of each feature, mean over seeds: `(features,)`."""
-        gains: FloatArray = np.mean([booster.feature_importance("gain") for booster in self.boosters()], axis=0)
-        return gains
 
     def files(self) -> dict[str, str]:
         """The trees as text files by name, one a seed."""
@@ -231,7 +220,6 @@ def boost(
     columns: NDArray[np.float32] | BinnedRunners,
     races: Races,
     stages: Sequence[Stage],
-    features: Sequence[str],
     settings: BoosterSettings,
     seeds: Sequence[int],
     *,
@@ -244,7 +232,6 @@ def boost(
         columns: `(movable runners, features)`, NaN where missing, or the same runners binned.
         races: all runners' races, settled.
         stages: choices from `choice_stages(races, ...)`.
-        features: column names.
         settings: hyper-parameters; `rounds` are all run.
         seeds: one set of trees each.
         offset: `(runners,)` starting scores (log p_market); 0 when None.
@@ -256,9 +243,7 @@ def boost(
     """
     data = columns.data_ if isinstance(columns, BinnedRunners) else _dataset(columns, settings)
     objective = _objective(races, stages, offset, runners)
-    return Boosted(
-        tuple(_train(data, objective, features, settings, seed).model_to_string() for seed in seeds), settings.rounds
-    )
+    return Boosted(tuple(_train(data, objective, settings, seed).model_to_string() for seed in seeds), settings.rounds)
 
 
 @_alone
@@ -267,7 +252,6 @@ def boost_until(
     races: Races,
     stages: Sequence[Stage],
     later: BoolArray,
-    features: Sequence[str],
     settings: BoosterSettings,
     seeds: Sequence[int],
     *,
@@ -281,7 +265,6 @@ def boost_until(
         races: races of both parts, in time order.
         stages: choices of both parts.
         later: `(races,)` the races to stop on. They must not start before the last of the others.
-        features: column names.
         settings: hyper-parameters; `rounds` is the most.
         seeds: one set of trees each.
         offset: as in `boost`.
@@ -318,7 +301,7 @@ def boost_until(
         return "race_log_loss", float(late_races.loss(late_races.softmax(scores)).mean()), False
 
     before = log_loss(np.zeros(int(late_movable.sum())), None)[1]
-    curves = [_train(data, objective, features, settings, seed, (late_data, log_loss)) for seed in seeds]
+    curves = [_train(data, objective, settings, seed, (late_data, log_loss)) for seed in seeds]
     best = [model.best_iteration if model.best_score["later"]["race_log_loss"] < before else 0 for model in curves]
     rounds = round(float(np.mean(best)))
     texts = tuple(model.model_to_string(num_iteration=max(rounds, 1)) for model in curves)
@@ -396,7 +379,6 @@ def _banded_objective(races: Races, stages: Sequence[Stage], base: FloatArray, r
 def _train(
     data: Any,
     objective: Any,
-    features: Sequence[str],
     settings: BoosterSettings,
     seed: int,
     stopping: tuple[Any, Any] | None = None,
@@ -404,7 +386,7 @@ def _train(
     import lightgbm
 
     parameters = {
-        **settings.parameters(features, seed),
+        **settings.parameters(seed),
         "objective": objective,
         "num_threads": threads(data.num_data()),
     }

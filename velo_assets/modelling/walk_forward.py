@@ -5,8 +5,9 @@ cutoff is one *step* later; models are *refit* every so many steps on an *input 
 an embargo. Races are never split, because folds are cut between days.
 
 The blend, the gate and the calibration learn only from out-of-sample predictions of earlier folds. The first scored
-fold has none, so a warm-up fold before it is trained on less history and predicted, but never reported. Where the data
-leave no room for one, the first fold's models give their predictions of their own later inner races instead.
+fold has none, so a warm-up fold before it is trained on less history and predicted, but never reported. The assets go
+through their folds in yearly.py; `run_walk_forward`, for studies, goes through a plan's, and where this has no warm-up
+the first fold's models give their predictions of their own later inner races instead.
 """
 
 from __future__ import annotations

@@ -213,23 +213,20 @@ def gate_folds(
     )
 
 
-def blend_folds(
-    outcomes_frame: pl.DataFrame, scores: pl.DataFrame, years: Iterable[int], modules: Sequence[str] = ()
-) -> list[FoldOutcome]:
+def blend_folds(outcomes_frame: pl.DataFrame, scores: pl.DataFrame, years: Iterable[int]) -> list[FoldOutcome]:
     """Fit Benter's alpha and beta of each year on the fundamental model's out-of-sample scores of earlier years.
 
     Args:
         outcomes_frame: keys, win_share, decimal_odds, market_probability of every runner.
-        scores: runner_key, score and the modules of every scored runner, all years.
+        scores: runner_key and score of every scored runner, all years.
         years: years asked for; one without earlier scores, or without a full book of prices, has no blend.
-        modules: columns of log-odds offsets that enter besides.
     """
     frame = outcomes_frame.join(scores, on="runner_key", how="inner", maintain_order="left")
     return _stacked(
         frame,
         outcomes_frame,
         years,
-        lambda earlier, fold: fit_blend(earlier, fold.cutoff, modules=modules),
+        lambda earlier, fold: fit_blend(earlier, fold.cutoff),
         "blend_probability",
     )
 
@@ -342,7 +339,3 @@ def _json(value: dict[str, Any]) -> str:
     import json
 
     return json.dumps(value, indent=1)
-
-
-REGIMES = {regime.name: regime for regime in PRICE_REGIMES}
-"""Price regimes by name."""

@@ -34,7 +34,6 @@ from velo_assets.modelling.fundamental import (
     FundamentalSettings,
     fit_fundamental,
     settings_for,
-    tree_matrix,
 )
 from velo_assets.modelling.guards import (
     NoPricesError,
@@ -180,7 +179,7 @@ class Bundle:
         score = np.zeros(races.runners)
         for_trees, for_linear = model.mix_
         if for_trees:
-            score += for_trees * model.trees_.score(tree_matrix(matrix, races, model.relative))
+            score += for_trees * model.trees_.score(matrix)
         if for_linear:
             score += for_linear * model.linear_.score(matrix, races)
         return score
@@ -544,7 +543,7 @@ def _unless_unpriced(fit: Any) -> Any:
 def _corrections(expert: ExpertModel, wide: Any, races: Races) -> FloatArray:
     if not expert.trees_.rounds_:
         return np.zeros(races.runners)
-    return expert.trees_.score(tree_matrix(wide, races, expert.relative))
+    return expert.trees_.score(wide)
 
 
 def _intent_offset(model: IntentModel, frame: pl.DataFrame) -> FloatArray:

@@ -96,6 +96,14 @@ def test_race_wise_map_repairs_bold_odds_on_later_folds() -> None:
     bold = scored.get_column("bold").to_numpy()
     repaired = calibration.calibrate(bold, races)
     assert races.r2(repaired) > races.r2(bold)
+    # A race that has lost a runner is no race to learn from.
+    first = pl.col("runner_key") == pl.col("runner_key").min().over("race_key")
+    gaps = before(BOLD, EARLIER).with_columns(
+        bold=pl.when(~(first & (pl.col("race_key") % 5 == 0))).then(pl.col("bold"))
+    )
+    whole = gaps.filter(pl.col("race_key") % 5 != 0)
+    fitted = fit_race_calibration(gaps, "bold", CUTOFF, knots=())
+    assert fitted.races == whole["race_key"].n_unique()
     again = RaceCalibration.from_dict(calibration.to_dict())
     assert again.calibrate(bold, races).tolist() == repaired.tolist()
     assert again.model_hash == calibration.model_hash

@@ -1,4 +1,4 @@
-"""Disruption signals and the convergence count, by hand."""
+"""Disruption signals, by hand."""
 
 from __future__ import annotations
 
@@ -6,39 +6,9 @@ from datetime import date
 
 import numpy as np
 import polars as pl
-import pytest
 
-from velo_assets.modelling.disruption import HYPE_SIGNALS, convergence, fit_disruption
-from velo_assets.modelling.guards import MissingFeatureError
+from velo_assets.modelling.disruption import HYPE_SIGNALS, fit_disruption
 from velo_assets_tests.modelling.worlds import before, world
-
-RACE = pl.DataFrame(
-    {
-        "race_date": [date(2020, 1, 1)] * 3 + [date(2020, 1, 2)] * 2,
-        "race_key": [1, 1, 1, 2, 2],
-        "runner_key": [1, 2, 3, 4, 5],
-        "market_probability": [0.5, 0.3, 0.2, None, 0.5],
-        "fundamental_probability": [0.6, 0.2, 0.2, 0.5, 0.5],
-        "tie_offset": [0.2, 0.0, 0.3, 0.0, 0.0],
-        "nds_offset": [0.1, -0.4, 0.2, 0.0, 0.0],
-    }
-)
-
-
-def test_convergence_by_hand() -> None:
-    counted = convergence(RACE)
-    assert counted.get_column("sqpe_above").to_list() == [True, False, False, None, False]
-    # tie weights .5e^.2, .3, .2e^.3 are .611, .300, .270 of 1.181: .517, .254, .229
-    assert counted.get_column("tie_above").to_list()[:3] == [True, False, True]
-    assert counted.get_column("nds_above").to_list()[:3] == [True, False, True]
-    assert counted.get_column("modules_above").to_list() == [3, 0, 2, None, None]
-    assert counted.get_column("two_of_three").to_list() == [True, False, True, None, None]
-    assert counted.get_column("three_of_three").to_list() == [True, False, False, None, None]
-
-
-def test_convergence_needs_its_columns() -> None:
-    with pytest.raises(MissingFeatureError, match="nds_offset"):
-        convergence(RACE.drop("nds_offset"))
 
 
 def test_class_rise_counts_only_after_a_win() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 
 import numpy as np
-import polars as pl
 import pytest
 
 from velo_assets.modelling.fundamental import (
@@ -14,10 +13,9 @@ from velo_assets.modelling.fundamental import (
     fit_fundamental,
     inner_later,
     mix_weights,
-    tree_matrix,
 )
 from velo_assets.modelling.guards import LookAheadError, MissingFeatureError, TooFewRacesError
-from velo_assets.modelling.races import Races, feature_matrix
+from velo_assets.modelling.races import Races
 from velo_assets.modelling.softmax import BoosterSettings
 from velo_assets_tests.modelling.worlds import after, before, world
 
@@ -108,17 +106,3 @@ def test_a_useless_part_is_left_out_of_the_mix() -> None:
     assert 0.0 <= trees < 0.05
     assert linear == pytest.approx(1.0, abs=0.1)
     assert mix_weights(np.zeros(len(truth)), np.zeros(len(truth)), races) == (0.0, 0.0)
-
-
-def test_distance_from_the_field_by_hand() -> None:
-    frame = pl.DataFrame(
-        {
-            "race_date": [date(2020, 1, 1)] * 3,
-            "race_key": [1, 1, 1],
-            "runner_key": [1, 2, 3],
-            "x": [1.0, 3.0, None],
-        }
-    )
-    wide = tree_matrix(feature_matrix(frame, ["x"]), Races.from_frame(frame), True)
-    assert wide[:2, 1].tolist() == [-1.0, 1.0]
-    assert np.isnan(wide[2, 1])

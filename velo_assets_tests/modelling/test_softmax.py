@@ -77,13 +77,11 @@ def test_trees_learn_the_planted_scores_and_repeat_exactly() -> None:
     frame = world(900)
     races, matrix = Races.from_frame(frame), feature_matrix(frame, FEATURES)
     stages = choice_stages(races)
-    first = boost(matrix, races, stages, FEATURES, SMALL, (1, 2))
-    again = boost(matrix, races, stages, FEATURES, SMALL, (1, 2))
+    first = boost(matrix, races, stages, SMALL, (1, 2))
+    again = boost(matrix, races, stages, SMALL, (1, 2))
     assert first.texts_ == again.texts_
     truth = races.r2(frame.get_column("truth").to_numpy())
     assert races.r2(races.softmax(first.score(matrix))) > 0.8 * truth
-    gain = first.gain()
-    assert gain[0] > gain[1] > gain[2]
     stored = Boosted(tuple(first.texts_), first.rounds_)
     assert stored.score(matrix).tolist() == first.score(matrix).tolist()
     assert first.contributions(matrix[:5]).sum(axis=1) == pytest.approx(first.score(matrix[:5]))
@@ -95,11 +93,11 @@ def test_trees_stop_on_later_races_and_find_nothing_over_the_truth() -> None:
     cut = races.race_date[len(races) * 4 // 5]
     later = races.race_date >= cut
     stages = choice_stages(races)
-    fitted, scores = boost_until(matrix, races, stages, later, FEATURES, SMALL, (1,))
+    fitted, scores = boost_until(matrix, races, stages, later, SMALL, (1,))
     assert fitted.rounds_ > 5
     assert len(scores) == races.field_size[later].sum()
     offset = np.log(frame.get_column("truth").to_numpy())
-    nothing, zeros = boost_until(matrix, races, stages, later, FEATURES, SMALL, (1, 2), offset=offset)
+    nothing, zeros = boost_until(matrix, races, stages, later, SMALL, (1, 2), offset=offset)
     assert nothing.rounds_ <= 10
     assert np.abs(zeros).max() < 0.3
 
@@ -111,12 +109,12 @@ def test_runners_binned_once_teach_what_they_taught() -> None:
     later = races.race_date >= races.race_date[len(races) * 4 // 5]
     early = int(races.field_size[~later].sum())
     binned = BinnedRunners.of(frame.select(FEATURES), SMALL, early)
-    fitted, scores = boost_until(binned, races, stages, later, FEATURES, SMALL, (1,))
-    apart, apart_scores = boost_until(matrix, races, stages, later, FEATURES, SMALL, (1,))
+    fitted, scores = boost_until(binned, races, stages, later, SMALL, (1,))
+    apart, apart_scores = boost_until(matrix, races, stages, later, SMALL, (1,))
     assert fitted.rounds_ == apart.rounds_
     assert scores == pytest.approx(apart_scores)
-    everything = boost(binned, races, stages, FEATURES, SMALL, (1,))
-    again = boost(BinnedRunners.of(frame.select(FEATURES), SMALL, early), races, stages, FEATURES, SMALL, (1,))
+    everything = boost(binned, races, stages, SMALL, (1,))
+    again = boost(BinnedRunners.of(frame.select(FEATURES), SMALL, early), races, stages, SMALL, (1,))
     assert everything.texts_ == again.texts_
     assert races.r2(races.softmax(everything.score(matrix))) > races.r2(races.softmax(fitted.score(matrix)))
 
@@ -131,7 +129,7 @@ def test_later_runners_decide_no_edge_of_a_bin() -> None:
     for columns in (frame.select(FEATURES), moved):
         part = BinnedRunners.of(columns, SMALL, int(rows.sum())).part(rows)
         early = races.subset(chosen)
-        texts.append(boost(part, early, choice_stages(early), FEATURES, SMALL, (1,)).texts_)
+        texts.append(boost(part, early, choice_stages(early), SMALL, (1,)).texts_)
     assert texts[0] == texts[1]
 
 
@@ -140,19 +138,9 @@ def test_stopping_races_must_be_the_later_ones() -> None:
     races, matrix = Races.from_frame(frame), feature_matrix(frame, FEATURES)
     earlier = np.arange(len(races)) < 20
     with pytest.raises(ValueError, match="later race days"):
-        boost_until(matrix, races, choice_stages(races), earlier, FEATURES, SMALL, (1,))
+        boost_until(matrix, races, choice_stages(races), earlier, SMALL, (1,))
     with pytest.raises(ValueError, match="both earlier and later"):
-        boost_until(matrix, races, choice_stages(races), np.zeros(len(races), bool), FEATURES, SMALL, (1,))
-
-
-def test_a_monotone_constraint_holds() -> None:
-    frame = world(800)
-    races, matrix = Races.from_frame(frame), feature_matrix(frame, FEATURES)
-    settings = BoosterSettings(rounds=20, min_data_in_leaf=40, monotone={"x1": 1})
-    fitted = boost(matrix, races, choice_stages(races), FEATURES, settings, (1,))
-    line = np.zeros((50, 3), dtype=np.float32)
-    line[:, 1] = np.linspace(-2, 2, 50)
-    assert (np.diff(fitted.score(line)) >= -1e-12).all()
+        boost_until(matrix, races, choice_stages(races), np.zeros(len(races), bool), SMALL, (1,))
 
 
 def test_one_thread_at_a_time_is_in_lightgbm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +166,7 @@ def test_one_thread_at_a_time_is_in_lightgbm(monkeypatch: pytest.MonkeyPatch) ->
 
     def fit(races: Races) -> Boosted:
         matrix = rng.normal(size=(races.runners, 3)).astype(np.float32)
-        return boost(matrix, races, choice_stages(races), ["a", "b", "c"], BoosterSettings(rounds=20), (1, 2, 3))
+        return boost(matrix, races, choice_stages(races), BoosterSettings(rounds=20), (1, 2, 3))
 
     with ThreadPoolExecutor(3) as pool:
         assert all(fitted.rounds_ == 20 for fitted in pool.map(fit, [whole, few, whole, few, few]))
