@@ -116,7 +116,8 @@ def wide_predictions(
     frame = walk_forward.select("race_date", "race_key", "runner_key", "fold").unique("runner_key")
     off = races.select("race_key", *_present(races, ("off_time",)))
     frame = in_order_of_time(frame.join(off, on="race_key", how="left")).drop("off_time", strict=False)
-    for recipe in sorted(walk_forward.get_column("recipe").unique().to_list()):
+    # The market's own probability is that of the decision price, whatever a year that was stored earlier says.
+    for recipe in sorted(set(walk_forward.get_column("recipe").unique().to_list()) - {"market"}):
         part = walk_forward.filter(pl.col("recipe") == recipe)
         if part.get_column("runner_key").n_unique() != part.height:
             raise ValueError(

@@ -59,7 +59,8 @@ def test_one_row_per_runner_with_results_and_names() -> None:
 
 
 def test_the_decision_price_may_be_another_kind_than_the_closing_price() -> None:
-    frame = wide_predictions(long({"blend": [0.6, 0.2, 0.2]}), MARKET, RESULTS, RACES, decision_price_kind="morning")
+    stored = long({"blend": [0.6, 0.2, 0.2], "market": [0.5, 0.25, 0.25]})
+    frame = wide_predictions(stored, MARKET, RESULTS, RACES, decision_price_kind="morning")
     assert frame.get_column("decision_price").to_list() == [2.5, 4.0, 3.0]
     assert frame.get_column("closing_price").to_list() == [2.0, 4.0, 4.0]
     assert frame.get_column("market_probability").to_list() == [0.4, 0.25, 0.35]
