@@ -588,10 +588,10 @@ def _group(by: str) -> pl.Expr:
     return expressions[by].fill_null("unknown")
 
 
-def bucket_label(low: float, high: float, position: int | None = None) -> str:
-    """Words of a price bucket, such as `5-8`; with a position it sorts as the buckets do."""
+def bucket_label(low: float, high: float, position: int) -> str:
+    """Words of a price bucket, such as `2: 5-8`, which sort as the buckets do."""
     words = f"{low:g}+" if high > 1000 else (f"under {high:g}" if low <= 1.0 else f"{low:g}-{high:g}")
-    return words if position is None else f"{position + 1}: {words}"
+    return f"{position + 1}: {words}"
 
 
 def _group_nulls(sums: pl.DataFrame, trials: int) -> pl.DataFrame:

@@ -131,7 +131,7 @@ def test_price_bands_are_low_included_high_excluded() -> None:
     parts = breakdown(bets, "price_band")
     assert dict(zip(parts["group"], parts["bets"], strict=True)) == {"1: under 5": 1, "2: 5-8": 2, "3: 8-15": 1}
     assert parts.get_column("roi_low").null_count() == 3  # one day only: no interval
-    assert bucket_label(40.0, 1001.0) == "40+"
+    assert bucket_label(40.0, 1001.0, 5) == "6: 40+"
 
 
 def test_each_group_counts_as_another_try() -> None:
