@@ -28,13 +28,16 @@ CORE = ("core/races", "core/entries", "core/results", "core/prices", "core/secti
 
 
 def cards_of(rows: pl.DataFrame) -> dict[str, Any]:
-    """The day's cards as real ones are: yards to the yard, master ratings, a withdrawal that only the jockey tells."""
+    """The day's cards as real ones are: yards to the yard, master ratings, weights before the rider's
+    allowance, a withdrawal that only the jockey tells."""
     cards = racecard_from_results(rows, DAY)
     races = [race for courses in cards.values() for times in courses.values() for race in times.values()]
     for number, race in enumerate(races):
         race["distance_y"] += 13 * number
         for runner in race["runners"]:
             runner["rpr"], runner["ts"] = 60 + len(runner["name"]), 50 + len(runner["name"])
+            if len(runner["name"]) % 3 == 0:
+                runner["jockey_allowance"], runner["lbs"] = 5, runner["lbs"] + 5
         gone = {**race["runners"][0], "name": f"Gone {number}", "number": 40, "draw": None, "jockey": "Non-Runner"}
         race["runners"].append(gone)
     return cards

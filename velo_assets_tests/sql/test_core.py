@@ -89,10 +89,15 @@ def card_result(off: str, name: str, **changes: str) -> dict[str, str]:
 def cards() -> dict[str, Any]:
     # Cards of the short kind: no country, pedigree, owner or headgear for anyone.
     short = dict.fromkeys(("region", "sire", "dam", "damsire", "owner", "headgear")) | {"headgear_first": False}
-    runners = [card_runner("Alpha"), card_runner("Beta"), card_runner("Gone", non_runner=True), card_runner("Late")]
+    runners = [
+        card_runner("Alpha", lbs=135, jockey_allowance=5),
+        card_runner("Beta"),
+        card_runner("Gone", non_runner=True),
+        card_runner("Late"),
+    ]
     runners.append(card_runner("Bare", **short))
     coming = {**CARD, "off_time": "15:05", "runners": [card_runner("Delta"), card_runner("Gone", non_runner=True)]}
-    known = [card_runner(name, **short) for name in ("Epsilon", "Zeta", "Eta")]
+    known = [card_runner(name, lbs=133, jockey_allowance=3, **short) for name in ("Epsilon", "Zeta", "Eta")]
     bare = {**CARD, "off_time": "15:40", "race_id": "S2", "runners": known}
     return {"GB": {"Ascot": {"14:30": {**CARD, "runners": runners}, "15:05": coming, "15:40": bare}}}
 
@@ -201,6 +206,10 @@ def test_sidecar_gives_distance_rail_and_body_weight(core: duckdb.DuckDBPyConnec
 def test_a_sidecar_of_the_morning_serves_a_card(core: duckdb.DuckDBPyConnection) -> None:
     assert races(core, "stage, distance_m, distance_furlongs, rail", "race_id = 'S2'") == [("card", 2015.0, 10.0, "A")]
     assert runners(core, "entries", "body_weight_lb", "15:40", "wanted.horse")[0] == (1042,)
+
+
+def test_a_card_weight_is_what_is_carried(core: duckdb.DuckDBPyConnection) -> None:
+    assert runners(core, "entries", "weight_lb", "15:40", "wanted.horse") == [(130,)] * 3
 
 
 def test_parents_have_one_name_on_cards_and_in_results(core: duckdb.DuckDBPyConnection) -> None:

@@ -63,7 +63,7 @@ runners as (
         coalesce(carded.horse, ran.horse) as horse,
         carded.jockey as card_jockey,
         text_or_null(ran.jockey) as result_jockey,
-        carded.weight_lb as card_weight_lb,
+        carded.weight_lb - coalesce(carded.jockey_allowance_lb, 0) as card_weight_lb,
         coalesce(weight_lb_of(ran.wgt), weight_lb_of(ran.lbs)) as result_weight_lb,
         carded.stall as card_stall,
         whole_number(ran.draw) as result_stall

@@ -143,7 +143,8 @@ from_cards as (
         case when cards.race_type = 'Flat' then nullif(cards.stall, 0) end as stall,
         cards.age_years,
         cards.sex,
-        cards.weight_lb,
+        -- A card gives the weight of the horse's mark and the rider's allowance; what is carried, as results give it, is less.
+        cards.weight_lb - coalesce(cards.jockey_allowance_lb, 0) as weight_lb,
         case
             when coalesce(cards.headgear, cards.sire, cards.owner) is not null
                 then coalesce(cards.headgear, '') || case when cards.headgear_first_time then '1' else '' end
