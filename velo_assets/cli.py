@@ -339,7 +339,7 @@ def doctor() -> None:
         findings = examine(root, nodes_of(asset for asset in defs.assets or [] if isinstance(asset, AssetsDefinition)))
     for finding in findings:
         typer.echo(f"{'ok  ' if finding.ok else 'SEE '} {finding.check}: {finding.detail}")
-        if not finding.ok:
+        if finding.advice:
             typer.echo(f"     {finding.advice}")
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 

@@ -133,19 +133,31 @@ def lock(root: DataRoot) -> Finding:
 
 def stale_runs(root: DataRoot) -> list[Finding]:
     """Dagster runs that are recorded as running although their process is gone."""
-    database = root.path / "dagster" / "history" / "runs.db"
-    if not database.is_file():
+    runs = _unfinished_runs(root)
+    if runs is None:
         return []
-    with _sqlite(database) as connection:
-        rows = connection.execute(
-            "select runs.run_id, (select value from run_tags where run_tags.run_id = runs.run_id "
-            "and key = 'velo/process') from runs where status in ('STARTED', 'STARTING')"
-        ).fetchall()
-    dead = [str(run) for run, process in rows if process is not None and not _is_alive(str(process))]
+    dead = [run for run, process in runs if process is not None and not is_alive(process)]
     if dead:
         advice = "The next `velo run` or `velo status` marks them as failed and frees what they held."
         return [Finding("stale runs", False, f"{len(dead)} runs of killed processes: {_some(dead)}", advice)]
-    return [Finding("stale runs", True, f"{len(rows)} running, none of them dead")]
+    return [Finding("stale runs", True, f"{len(runs)} running, none of them dead")]
+
+
+def live_runs(root: DataRoot) -> list[str]:
+    """Dagster runs that are recorded as running and whose process is not known to be gone: that of a run which the
+    daemon launched is not recorded."""
+    return [run for run, process in _unfinished_runs(root) or () if process is None or is_alive(process)]
+
+
+def is_alive(tag: str) -> bool:
+    """Whether the process of a run's tag, its id and start time, is still there: ids are reused."""
+    import psutil
+
+    pid, _, started = tag.partition("-")
+    try:
+        return abs(int(psutil.Process(int(pid)).create_time()) - int(started)) <= 1
+    except (psutil.NoSuchProcess, ValueError):
+        return False
 
 
 def unfinished_files(root: DataRoot) -> Finding:
@@ -178,7 +190,7 @@ def models(root: DataRoot) -> list[Finding]:
             versions_ = connection.execute("select name, version from model_versions").fetchall()
             (running,) = connection.execute("select count(*) from runs where status = 'RUNNING'").fetchone()
     except sqlite3.Error as error:
-        advice = "Put back a backup with `velo restore`; without one, `velo run --to models` trains anew."
+        advice = "Put back a backup with `velo restore`; without one, move mlflow.db away, then `velo train`."
         return [Finding("model files", False, f"mlflow.db can't be read: {error}", advice)]
     from velo_assets.modelling.registry import ModelRegistry, RegistryError
 
@@ -191,7 +203,10 @@ def models(root: DataRoot) -> list[Finding]:
             wrong.append(f"{name} {version}: {error}")
     findings = [Finding("model files", True, f"registered versions: {len(versions_)}, every file as registered")]
     if wrong:
-        advice = "Do not serve it: put mlartifacts back with `velo restore`, or train anew with `make train`."
+        advice = (
+            "Do not serve it: put mlartifacts back with `velo restore`. Without a backup, leave a champion by "
+            "`velo rollback`, or by `velo retire` and `velo train`."
+        )
         findings = [Finding("model files", False, _some(wrong), advice)]
     if running:
         detail = f"MLflow runs without an end: {running}, going on now or killed"
@@ -286,18 +301,21 @@ def _builds(connection: duckdb.DuckDBPyConnection, nodes: Sequence[Node]) -> Fin
     return Finding("tables out of date", True, "none")
 
 
+def _unfinished_runs(root: DataRoot) -> list[tuple[str, str | None]] | None:
+    """Dagster runs without an end and their process tags; None where nothing has ever run."""
+    database = root.path / "dagster" / "history" / "runs.db"
+    if not database.is_file():
+        return None
+    with _sqlite(database) as connection:
+        rows = connection.execute(
+            "select runs.run_id, (select value from run_tags where run_tags.run_id = runs.run_id "
+            "and key = 'velo/process') from runs where status in ('STARTED', 'STARTING')"
+        ).fetchall()
+    return [(str(run), None if process is None else str(process)) for run, process in rows]
+
+
 def _sqlite(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=LOCK_WAIT_SECONDS)
-
-
-def _is_alive(tag: str) -> bool:
-    import psutil
-
-    pid, _, started = tag.partition("-")
-    try:
-        return abs(int(psutil.Process(int(pid)).create_time()) - int(started)) <= 1
-    except (psutil.NoSuchProcess, ValueError):
-        return False
 
 
 def _some(names: Sequence[str]) -> str:

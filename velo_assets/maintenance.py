@@ -16,11 +16,14 @@ from pathlib import Path
 
 import duckdb
 
+from velo_assets.doctor import live_runs
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.connection import Warehouse
 
 _GENERATED_FOLDERS = ("landing", "exports", "mlartifacts", "reports", "dagster", "snapshots", "warehouse.duckdb.tmp")
-_GENERATED_FILES = ("warehouse.duckdb", "warehouse.duckdb.wal", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm")
+_GENERATED_FILES = (
+    "warehouse.duckdb", "warehouse.duckdb.wal", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "search.json",
+)  # fmt: skip
 """Not the lock files: who queues on one that is gone holds nothing when its turn comes."""
 
 _CLEAN_WAITS_SECONDS = 5.0
@@ -55,6 +58,13 @@ def clean(root: DataRoot) -> list[Path]:
     holder = warehouse.holder()
     if holder:
         raise RuntimeError(f"The warehouse is in use by {holder}; stop it before cleaning.")
+    runs = live_runs(root)
+    if runs:
+        # A run holds the warehouse for statements only, never while it trains.
+        raise RuntimeError(
+            f"Dagster runs are going on: {', '.join(runs)}. Let them end, or stop them, before cleaning. One that died "
+            "with the machine is ended in the UI (`make dev`, Runs, Terminate)."
+        )
     with warehouse.locked("velo clean"):
         lost = _landed_without_source(root)
         if lost:

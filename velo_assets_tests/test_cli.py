@@ -137,6 +137,11 @@ def test_status_of_an_empty_root(data_root: Path) -> None:
     assert "none yet" in result.output
 
 
+def test_the_doctor_advises_where_nothing_is_wrong_too(data_root: Path) -> None:
+    result = runner.invoke(app, ["doctor"])
+    assert "warehouse: none yet\n     `velo run` builds it.\n" in result.output
+
+
 def test_status_where_nothing_has_landed(data_root: Path) -> None:
     with Warehouse(data_root / "warehouse.duckdb").connect("test") as connection:
         land(DataRoot(data_root), connection)

@@ -158,6 +158,9 @@ def test_a_model_file_that_was_changed(root: DataRoot) -> None:
     finding = found(root, "model files")
     assert not finding.ok
     assert "velo 1" in finding.detail
+    assert "`velo retire` and `velo train`" in finding.advice
+    (root.path / "mlflow.db").write_bytes(b"not a database" * 1000)
+    assert "move mlflow.db away, then `velo train`" in found(root, "model files").advice
 
 
 def test_versions_against_the_pins(tmp_path: Path) -> None:

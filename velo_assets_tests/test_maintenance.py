@@ -6,8 +6,10 @@ import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from velo_assets.automation.instance import PROCESS_TAG, process_tag, velo_instance
 from velo_assets.ingestion.landing import land
 from velo_assets.maintenance import backup, clean, restore
 from velo_assets.settings import DataRoot
@@ -16,6 +18,11 @@ from velo_assets.warehouse.connection import Warehouse
 from velo_assets_tests.ingestion.raceform_rows import beaten, csv_text, row
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@dg.job
+def landing() -> None:
+    """No op."""
 
 
 @pytest.fixture
@@ -137,6 +144,7 @@ def test_a_root_without_a_warehouse_is_not_backed_up_and_gets_none(tmp_path: Pat
 
 
 def test_clean_keeps_real_inputs(root: DataRoot) -> None:
+    (root.path / "search.json").write_text("{}")
     removed = clean(root)
     assert root.warehouse in removed
     assert sorted(path.name for path in root.path.iterdir()) == ["raceform", "warehouse.duckdb.lock"]
@@ -174,6 +182,22 @@ def test_clean_refuses_while_a_run_is_going_on(root: DataRoot) -> None:
     ):
         clean(root)
     assert root.warehouse.exists()
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_clean_refuses_while_a_run_trains_and_holds_no_lock(root: DataRoot, tagged: bool) -> None:
+    with velo_instance(root) as instance:
+        tags = process_tag() if tagged else {}
+        instance.create_run_for_job(landing, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    with pytest.raises(RuntimeError, match="runs are going on"):
+        clean(root)
+    assert root.warehouse.exists()
+
+
+def test_a_run_of_a_killed_process_is_no_reason_not_to_clean(root: DataRoot) -> None:
+    with velo_instance(root) as instance:
+        instance.create_run_for_job(landing, tags={PROCESS_TAG: "1-1"}, status=dg.DagsterRunStatus.STARTED)
+    assert root.warehouse in clean(root)
 
 
 def test_clean_removes_a_simulation_and_its_truth(tmp_path: Path) -> None:

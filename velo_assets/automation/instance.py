@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
+from velo_assets.doctor import is_alive
 from velo_assets.settings import DataRoot
 
 PROCESS_TAG = "velo/process"
@@ -52,7 +53,7 @@ def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     buried = []
     for run in instance.get_runs(running):
         process = run.tags.get(PROCESS_TAG)
-        if process is None or _is_alive(process):
+        if process is None or is_alive(process):
             continue
         instance.report_run_failed(run, f"Process {process} is gone: killed, or the machine went down.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
@@ -64,11 +65,3 @@ def process_tag() -> dict[str, str]:
     """The tag of runs executed by this process: its id and start time, as ids are reused."""
     process = psutil.Process()
     return {PROCESS_TAG: f"{process.pid}-{int(process.create_time())}"}
-
-
-def _is_alive(tag: str) -> bool:
-    pid, _, started = tag.partition("-")
-    try:
-        return abs(int(psutil.Process(int(pid)).create_time()) - int(started)) <= 1
-    except (psutil.NoSuchProcess, ValueError):
-        return False
