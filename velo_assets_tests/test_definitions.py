@@ -37,6 +37,12 @@ def wiring() -> str:
     return "\n".join(sorted(lines)) + "\n"
 
 
+def test_whatever_trains_waits_for_the_one_place() -> None:
+    waiting = {asset.key.to_user_string() for asset in defs.assets if asset.op.pool == "training"}
+    models = {spec.key.to_user_string() for asset in defs.assets for spec in asset.specs if spec.group_name == "models"}
+    assert waiting == {*models, "serving/recipe"}
+
+
 def test_the_wiring_is_as_written_down() -> None:
     if os.environ.get("VELO_WRITE_WIRING"):
         SNAPSHOT.write_text(wiring(), encoding="utf-8")

@@ -29,6 +29,10 @@ Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 """What turns a function into an asset."""
 
 
+TRAINING_POOL = "training"
+"""Assets that fit on both cores and want gigabytes; one place (dagster.yaml)."""
+
+
 def asset_key(name: str) -> dg.AssetKey:
     """The asset key of `schema/table`."""
     return dg.AssetKey(name.split("/"))
@@ -43,6 +47,7 @@ def table_asset(
     *,
     owner: str = "team:trading",
     is_yearly: bool = False,
+    pool: str | None = None,
 ) -> Decorator:
     """The decorator of an asset that Python makes; the layer in its name is its group.
 
@@ -54,6 +59,7 @@ def table_asset(
         code_version: hash of the code it relies on.
         owner: who is asked about it.
         is_yearly: one partition a year, any number of them in one run; else unpartitioned.
+        pool: pool whose place it waits for.
     """
     return dg.asset(
         key=asset_key(name),
@@ -65,6 +71,7 @@ def table_asset(
         owners=[owner],
         code_version=code_version,
         description=description,
+        pool=pool,
     )
 
 

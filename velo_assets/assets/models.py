@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import Lineage, asset_key, picture, rows_by_year, show_once, table_metadata
+from velo_assets.assets.dress import (
+    TRAINING_POOL,
+    Lineage,
+    asset_key,
+    picture,
+    rows_by_year,
+    show_once,
+    table_metadata,
+)
 from velo_assets.code_versions import code_version
 from velo_assets.partitions import YEARLY, Window, window_of
 from velo_assets.resources.data import DataRootResource, WarehouseResource
@@ -122,7 +130,7 @@ def _model_asset(
         owners=["team:modelling"],
         code_version=MODEL_CODE,
         description=description,
-        pool="training",
+        pool=TRAINING_POOL,
         config_schema=options,
     )
     def model(

@@ -1,12 +1,12 @@
 """Layer serving: the registered recipe, predictions for upcoming races, the log, the card pages."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import asset_key, table_asset, table_metadata
+from velo_assets.assets.dress import TRAINING_POOL, asset_key, table_asset, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
@@ -32,6 +32,9 @@ SERVING_CODE = code_version(
 TRAIN_TAG = "velo/train"
 """Run tag that asks for a new version; without it the recipe is trained only while there is none."""
 
+DECIDED = "decided"
+"""Value of the tag where a decision to retrain asks, not a person: a version that has learnt all results will do."""
+
 MADE_BY_CHAMPION = ("serving/predictions", "serving/cards", "monitoring/drift_report", "monitoring/retrain_decision")
 """Assets that ask the registry which version serves; no fingerprint tells of that."""
 
@@ -43,6 +46,7 @@ MADE_BY_CHAMPION = ("serving/predictions", "serving/cards", "monitoring/drift_re
     "training was asked for, put to the promotion gate, champion only if it passes.",
     {"lightgbm", "mlflow"},
     SERVING_CODE,
+    pool=TRAINING_POOL,
 )
 def recipe(
     context: dg.AssetExecutionContext,
@@ -53,10 +57,16 @@ def recipe(
     """Train a challenger when there is cause."""
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
+        (last_result,) = row_of(connection, "select max(race_date) from core.results")
     registry = model_registry.registry()
     versions = registry.list(CHAMPION_NAME) if registry.exists() else []
     metadata: dict[str, Any] = {"versions": len(versions), "trained": False}
-    if not versions or context.run.tags.get(TRAIN_TAG):
+    asked = context.run.tags.get(TRAIN_TAG)
+    if asked == DECIDED and versions:
+        # Two decisions may be made before the version that the first one led to is there, and be acted on in turn.
+        has_learnt = date.fromisoformat(versions[-1].metadata["parameters"]["cutoff"]) > last_result
+        asked = None if has_learnt else asked
+    if not versions or asked:
         from velo_assets.assets.backtest import REPORT_CODE
         from velo_assets.serving.recipe import train_version
 
@@ -74,7 +84,7 @@ def recipe(
             ),
         }
     with warehouse.get_connection() as connection:
-        if context.run.tags.get(TRAIN_TAG):
+        if asked:
             # One version more prices the cards, and may be the champion.
             for name in MADE_BY_CHAMPION:
                 forget_build(connection, name)

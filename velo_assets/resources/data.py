@@ -17,13 +17,11 @@ from velo_assets.warehouse.connection import Warehouse
 
 
 class DataRootResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where inputs and outputs live."""
-
-    path: str = Field(default="", description="Data root; empty means VELO_DATA, else `data` in the working directory.")
+    """Where inputs and outputs live: VELO_DATA alone says it, to the warehouse and the registry as to this."""
 
     def root(self) -> DataRoot:
-        """The data root."""
-        return DataRoot(Path(self.path).expanduser().resolve()) if self.path else DataRoot.from_environment()
+        """The data root: VELO_DATA, else `data` in the working directory."""
+        return DataRoot.from_environment()
 
 
 class WarehouseResource(DuckDBResource):

@@ -10,6 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from velo_assets.assets.builds import nodes_of
+from velo_assets.assets.serving import DECIDED, TRAIN_TAG
 from velo_assets.automation.runner import Outcome, RunFailed, execute, plan, run_chain
 from velo_assets.definitions import build_defs, defs
 from velo_assets.modelling.market import FALLBACK_METHOD, METHODS, choose_methods
@@ -352,6 +353,13 @@ def test_a_feature_that_vanished_fails_in_words_and_leaves_the_table_as_it_was(b
         for path, content in kept.items():
             path.write_bytes(content)
     assert contents(built_world, ("models.disruption", "meta.builds")) == before
+
+
+def test_a_second_decision_trains_no_second_challenger_on_the_same_results(built_world: BuiltWorld) -> None:
+    tags = {TRAIN_TAG: DECIDED}
+    execute(defs, built_world.instance, "train", Outcome(), assets=["serving/recipe"], tags=tags)
+    shown = materialization(built_world, "serving/recipe").metadata
+    assert (shown["trained"].value, shown["versions"].value) == (False, 1)
 
 
 def test_a_page_that_could_not_be_written_is_not_on_record_as_built(built_world: BuiltWorld) -> None:

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
+from velo_assets.assets.serving import DECIDED, TRAIN_TAG
 from velo_assets.automation import sensors
 from velo_assets.automation.instance import PROCESS_TAG, process_tag
 from velo_assets.automation.runner import report_forgotten, run_chain
@@ -37,9 +38,11 @@ def look(
         instance=instance,
         cursor=cursor,
         repository_def=defs.get_repository_def(),
-        resources={"data_root": DataRootResource(path=str(root or "."))},
+        resources={"data_root": DataRootResource()},
     )
-    return sensor.evaluate_tick(context)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VELO_DATA", str(root or "."))
+        return sensor.evaluate_tick(context)
 
 
 def drop(path: Path, text: str = "x", age_seconds: float = 60) -> None:
@@ -175,6 +178,7 @@ def test_a_decision_to_retrain_starts_training_once(instance: dg.DagsterInstance
     report(instance, key, {}, retrain=True, year=2023)
     asked = look(sensors.retrain_when_asked, instance, cursor=kept.cursor)
     assert asked.run_requests[0].tags["dagster/asset_partition_range_start"] == "2023"
+    assert asked.run_requests[0].tags[TRAIN_TAG] == DECIDED
     assert look(sensors.retrain_when_asked, instance, cursor=asked.cursor).run_requests == []
 
 
