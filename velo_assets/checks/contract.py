@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from velo_assets.assets.dress import asset_key
+from velo_assets.ingestion.rejects import ROW
 from velo_assets.resources.data import WarehouseResource
 from velo_assets.warehouse.builds import forget_build
 from velo_assets.warehouse.query import row_of
@@ -157,7 +158,8 @@ def _reject_ceiling() -> dg.AssetChecksDefinition:
             )
             reasons: Iterable[tuple[str, int]] = connection.execute(
                 "select reason, count(*) from landing.rejects join landing.manifest using (file, sha256) "
-                "where kind = 'raceform' and status = 'live' group by 1 order by 2 desc"
+                "where kind = 'raceform' and status = 'live' and severity = ? group by 1 order by 2 desc",
+                [ROW],
             ).fetchall()
         rows, rejected = total
         return dg.AssetCheckResult(
