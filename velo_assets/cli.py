@@ -75,7 +75,10 @@ def run(
 
 @app.command()
 def nightly() -> None:
-    """What the nightly schedule does, now: land, refresh touched years, evaluate, decide, predict."""
+    """What the nightly schedule does, now, of what is out of date: land, refresh, evaluate, decide, predict.
+
+    The schedule's run builds this year anew whether anything has come or not; this does nothing without new files.
+    """
     _run_chain(_data_root(), to="serving", years=None)
 
 

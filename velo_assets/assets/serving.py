@@ -141,8 +141,8 @@ def predictions(
             built,
             PREDICTION_COLUMNS,
             {
-                "fundamental_probability": [("features/runner_features", "runner_key")],
                 "market_probability": [("market/probabilities", "probability")],
+                "market_odds": [("market/probabilities", "decimal_odds")],
             },
             new_predictions=new.height,
             days=dg.MetadataValue.json([str(day) for day in days]),

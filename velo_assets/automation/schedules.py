@@ -24,7 +24,7 @@ WEEKLY_HOUR = 9
 def nightly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One run for the years of yesterday (results) and today (cards), keyed by the day so that it runs once.
 
-    The clock strikes 02:00 twice when summer time ends; the key is the date, so the second stroke adds nothing.
+    The clocks may be put forward or back within the hour before: the key is the date, so a day has one run.
     """
     today = context.scheduled_execution_time.date()
     yesterday = today - timedelta(days=1)
