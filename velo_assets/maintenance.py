@@ -21,9 +21,7 @@ from velo_assets.settings import DataRoot
 from velo_assets.warehouse.connection import Warehouse
 
 _GENERATED_FOLDERS = ("landing", "exports", "mlartifacts", "reports", "dagster", "snapshots", "warehouse.duckdb.tmp")
-_GENERATED_FILES = (
-    "warehouse.duckdb", "warehouse.duckdb.wal", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "search.json",
-)  # fmt: skip
+_GENERATED_FILES = ("warehouse.duckdb", "warehouse.duckdb.wal", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm")
 """Not the lock files: who queues on one that is gone holds nothing when its turn comes."""
 
 _CLEAN_WAITS_SECONDS = 5.0

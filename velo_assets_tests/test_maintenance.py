@@ -144,7 +144,6 @@ def test_a_root_without_a_warehouse_is_not_backed_up_and_gets_none(tmp_path: Pat
 
 
 def test_clean_keeps_real_inputs(root: DataRoot) -> None:
-    (root.path / "search.json").write_text("{}")
     removed = clean(root)
     assert root.warehouse in removed
     assert sorted(path.name for path in root.path.iterdir()) == ["raceform", "warehouse.duckdb.lock"]
