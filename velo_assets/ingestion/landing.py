@@ -466,7 +466,7 @@ def _of_our_years(rows: pl.DataFrame, last_date: date) -> tuple[pl.DataFrame, pl
 
 
 def _years_of(connection: duckdb.DuckDBPyConnection, kind: str, rows: pl.DataFrame, sha256: str) -> pl.DataFrame:
-    """Years of a dated kind by its dates; of a sidecar by the landed races it names; else one row without a year."""
+    """Years of a dated kind by its dates; of a sidecar by the races, run or carded, that it names; else no year."""
     if rows.is_empty():
         return pl.DataFrame(schema=YEAR_SCHEMA)
     if "race_date" in rows.columns and rows["race_date"].null_count() < rows.height:
@@ -485,13 +485,17 @@ def _years_of(connection: duckdb.DuckDBPyConnection, kind: str, rows: pl.DataFra
         )
     else:
         years: list[int] = []
-        if kind == "sectionals" and manifest.live_parts(connection, "raceform"):
+        named = any(manifest.live_parts(connection, landed) for landed in ("raceform", "racecards"))
+        if kind == "sectionals" and named:
             connection.register("sidecar_races", rows.select(pl.col("race_id").unique()))
             years = [
                 row[0]
                 for row in connection.execute(
-                    """select distinct race_year from landing.raceform
-                       where race_id in (select race_id from sidecar_races) order by 1"""
+                    """select race_year from landing.raceform where race_id in (select race_id from sidecar_races)
+                       union
+                       select year(race_date) from landing.racecards
+                       where race_id in (select race_id from sidecar_races)
+                       order by 1"""
                 ).fetchall()
             ]
             connection.unregister("sidecar_races")

@@ -28,8 +28,10 @@ CORE = ("core/races", "core/entries", "core/results", "core/prices", "core/secti
 
 
 def cards_of(rows: pl.DataFrame) -> dict[str, Any]:
-    """The day's cards as real ones are: yards to the yard, master ratings, weights before the rider's
-    allowance, a withdrawal that only the jockey tells."""
+    """The day's cards as real ones are.
+
+    Yards to the yard, master ratings, weights before the rider's allowance, a withdrawal that only the jockey tells.
+    """
     cards = racecard_from_results(rows, DAY)
     races = [race for courses in cards.values() for times in courses.values() for race in times.values()]
     for number, race in enumerate(races):

@@ -353,6 +353,17 @@ def test_a_sidecar_touches_the_years_of_its_races(root: DataRoot, warehouse: duc
     assert warehouse.execute("select distance_m, rail from landing.sectionals").fetchall() == [(1800.0, "A")]
 
 
+def test_a_sidecar_of_the_morning_touches_the_year_of_its_card(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    write(root, "a.csv", [row(race_id="7")])
+    race = {"date": "2026-01-01", "race_id": 622456, "runners": [{"name": "Gala Casino Star", "region": "IRE"}]}
+    (root.racecards / "card.json").write_text(json.dumps({"GB": {"Ascot": {"14:00": race}}}), encoding="utf-8")
+    landing(root, warehouse)
+    (root.sectionals / "s.csv").write_text(SIDECAR, encoding="utf-8")
+    assert landing(root, warehouse).years_touched == (2026,)
+
+
 def test_race_years_are_those_of_results_and_cards(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
     landing(root, warehouse)
     with pytest.raises(LookupError, match="put results into raceform/"):
