@@ -103,7 +103,7 @@ def main() -> None:
     ]
     (root.path / "nights.json").write_text(json.dumps([asdict(one) for one in nights], indent=1))
     differences = parity(root, warehouse, rows, sidecar, days[0], days[-1])
-    print(summary(nights, differences, root, warehouse))
+    print(summary(nights, differences, warehouse))
 
 
 def prepare(root: DataRoot, warehouse: Warehouse, rows: pl.DataFrame, sidecar: pl.DataFrame, first_day: date) -> None:
@@ -321,7 +321,7 @@ def spread(seconds: list[float]) -> str:
     return f"median {median:.1f}, first quarter {first:.1f}, last quarter {last:.1f}, most {max(seconds):.1f}"
 
 
-def summary(nights: list[Night], differences: dict[str, str], root: DataRoot, warehouse: Warehouse) -> str:
+def summary(nights: list[Night], differences: dict[str, str], warehouse: Warehouse) -> str:
     """The figures of docs/loop.md as Markdown."""
     carded = [night for night in nights if night.races]
     with warehouse.read("replay: summary") as connection:

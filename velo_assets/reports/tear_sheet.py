@@ -151,7 +151,7 @@ def build_tear_sheet(
         title=row["name"],
         headline=headline,
         lead=_lead(row, pooled, None if without_skill is None else without_skill.mean, shipped),
-        tiles=_tiles(row, pooled, shipped),
+        tiles=_tiles(row, pooled),
         strategy_about=_strategy_about(row),
         trials=f"{trials:,}",
         pictures=svg,
@@ -275,7 +275,7 @@ def _lead(row: Mapping[str, Any], pooled: Mapping[str, Any], without_skill: floa
     return " ".join(words)
 
 
-def _tiles(row: Mapping[str, Any], pooled: Mapping[str, Any], shipped: str) -> list[dict[str, str]]:
+def _tiles(row: Mapping[str, Any], pooled: Mapping[str, Any]) -> list[dict[str, str]]:
     """Key figures."""
     gain = pooled.get("delta_r2_beta_ci") or (None, None)
     gain_note = f"{number(gain[0], 4, signed=True)} to {number(gain[1], 4, signed=True)}" if gain[0] is not None else ""
