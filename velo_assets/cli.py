@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -406,12 +407,16 @@ def _forget(root: DataRoot, file: str) -> None:
     from velo_assets.automation.instance import velo_instance
     from velo_assets.automation.runner import report_forgotten
     from velo_assets.ingestion.landing import forget
+    from velo_assets.ingestion.manifest import record_told, untold_years
     from velo_assets.warehouse.connection import Warehouse
 
     with Warehouse(root.warehouse).connect("velo land --forget") as connection:
         summary = forget(root, connection, file)
+        untold = untold_years(connection)
     with velo_instance(root) as instance:
-        report_forgotten(instance, file, summary)
+        report_forgotten(instance, file, replace(summary, years_touched=tuple(sorted(untold))))
+    with Warehouse(root.warehouse).connect("velo land --forget: told") as connection:
+        record_told(connection, untold)
     typer.echo(f"Forgot {file}.")
     if not summary.years_touched:
         typer.echo("No year is touched: its races came again in other files.")

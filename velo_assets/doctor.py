@@ -84,7 +84,8 @@ def examine(root: DataRoot, nodes: Sequence[Node] = ()) -> list[Finding]:
                 "warehouse",
                 False,
                 f"does not open: {str(error).splitlines()[0]}",
-                "Put back a backup with `velo restore`, or delete warehouse.duckdb and build anew with `velo run`.",
+                "Put back a backup with `velo restore`. Without one: delete warehouse.duckdb and build anew with `velo "
+                "run`, which needs every file that ever landed in the input folders and says which are missing.",
             )
         )
     return findings

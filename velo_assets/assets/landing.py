@@ -41,13 +41,14 @@ def landing(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Land every new or changed file once, by content."""
     from velo_assets.ingestion.landing import land
-    from velo_assets.ingestion.manifest import results_kind
+    from velo_assets.ingestion.manifest import record_told, results_kind, untold_years
     from velo_assets.ingestion.quality import write_landing_page
 
     root = data_root.root()
     with warehouse.get_connection() as connection:
         summary = land(root, connection)
         source = results_kind(connection)
+        untold = untold_years(connection)
         page = write_landing_page(connection, root, summary)
         described = {kind: _describe(connection, kind) for kind in DESCRIPTIONS}
     for file in summary.refused:
@@ -64,11 +65,14 @@ def landing(
                 "files_refused": sum(file.outcome == "refused" for file in files),
                 "rows_landed": sum(file.rows for file in files),
                 "rows_rejected": sum(file.rejected_rows for file in files),
-                "years_touched": list(summary.years_touched),
+                "years_touched": sorted(untold),
                 "last_year": summary.last_year,
                 **({"quality_page": dg.MetadataValue.path(str(page))} if page else {}),
             },
         )
+    # Only now: a run that dies before has told nobody, and the next one tells in its stead.
+    with warehouse.get_connection() as connection:
+        record_told(connection, untold)
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, kind: str) -> dict[str, Any]:

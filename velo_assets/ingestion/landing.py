@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 
 import duckdb
@@ -31,7 +32,6 @@ from velo_assets.racing.macros import register
 from velo_assets.settings import FIRST_YEAR, DataRoot
 from velo_assets.simulation.marker import DataKind, MixedDataError, data_kind
 from velo_assets.warehouse.build import transaction
-from velo_assets.warehouse.query import row_of
 
 RESULT_DAYS_AHEAD = 1
 """Results may be dated up to this many days ahead of the clock here, because it is already tomorrow in Sydney."""
@@ -168,6 +168,7 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
     Raises:
         FileNotFoundError: the data root does not exist.
         MixedDataError: simulated results and real ones would come together; nothing has landed.
+        RuntimeError: the manifest is empty, and landed parts are the only copy of files that have gone.
         OSError: disk or memory ran out; the files before have landed, and the same call goes on with the others.
     """
     if not root.path.is_dir():
@@ -178,21 +179,21 @@ def land(root: DataRoot, connection: duckdb.DuckDBPyConnection, today: date | No
     manifest.create_tables(connection)
     simulated = _require_one_kind(root, connection) == "simulated"
     before = manifest.year_fingerprints(connection)
-    _remove_orphans(root, connection)
     known = manifest.newest_versions(connection)
+    if not known:
+        _require_sources(root, connection)
     files: list[LandedFile] = []
     with _Staging.below(root.landing) as staging:
-        views_behind = False
         for kind, path in input_files(root):
-            # Sidecars look up the years of their races, so the views follow the kinds.
-            if kind == "sectionals" and views_behind:
-                _refresh_views(root, connection)
-                views_behind = False
             files.append(_land_file(root, connection, staging, known, kind, path, today, simulated))
-            views_behind |= kind != "sectionals" and files[-1].outcome == "landed"
         _key_anew(root, connection, staging)
-    _retire_covered(root, connection)
-    _refresh_views(root, connection)
+    covered = _covered(root, connection)
+    with transaction(connection):
+        for name, sha256 in covered:
+            manifest.retire(connection, name, sha256)
+        _follow(root, connection)
+    # Last of all: until here a view could still name them.
+    _remove_orphans(root, connection)
     return _summary(files, before, manifest.year_fingerprints(connection))
 
 
@@ -220,7 +221,7 @@ def forget(root: DataRoot, connection: duckdb.DuckDBPyConnection, file: str | Pa
     with transaction(connection):
         for (sha256,) in rows:
             manifest.forget_version(connection, name, sha256)
-    _refresh_views(root, connection)
+        _follow(root, connection)
     _remove_orphans(root, connection)
     return _summary((), before, manifest.year_fingerprints(connection))
 
@@ -250,7 +251,8 @@ def _summary(files: Sequence[LandedFile], before: dict[int, str], after: dict[in
 def create_views(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
     """Make the landing tables and views exist, typed, even before anything has landed."""
     manifest.create_tables(connection)
-    _refresh_views(root, connection)
+    with transaction(connection):
+        _follow(root, connection)
 
 
 @dataclass
@@ -317,10 +319,10 @@ def _land_file(
             manifest.record_unchanged(connection, name, sha256, stat.st_mtime_ns)
         outcome = "refused" if again.status == manifest.REFUSED else "unchanged"
         return LandedFile(name, kind, outcome, error=again.error)
+    # A copy of a version that a newer one has covered is as old as that version, whatever night it turns up.
     twins = connection.execute(
-        "select file from landing.manifest where kind = ? and sha256 = ? and status = 'live' and file <> ? "
-        "order by file",
-        [kind, sha256, name],
+        "select file from landing.manifest where kind = ? and sha256 = ? and status <> ? and file <> ? order by file",
+        [kind, sha256, manifest.REFUSED, name],
     ).fetchall()
     if twins and again is None:
         return LandedFile(name, kind, "same content", error=f"same content as {twins[0][0]}")
@@ -334,7 +336,7 @@ def _land_file(
             layout, parts, years, rejects = _raceform(path, work, staging.connection, name, sequence, last_date)
         else:
             last_date = today + timedelta(days=CARD_DAYS_AHEAD)
-            layout, parts, years, rejects = _other(connection, OTHER_KINDS[kind], path, work, name, sequence, last_date)
+            layout, parts, years, rejects = _other(OTHER_KINDS[kind], path, work, name, sequence, last_date)
         status, error = manifest.LIVE, None
     except FileInUseError as busy:
         return LandedFile(name, kind, "refused", error=str(busy))  # Not remembered either.
@@ -425,7 +427,6 @@ def _key_anew(root: DataRoot, connection: duckdb.DuckDBPyConnection, staging: _S
 
 
 def _other(
-    connection: duckdb.DuckDBPyConnection,
     kind: Kind,
     path: Path,
     work: Path,
@@ -446,7 +447,7 @@ def _other(
     )
     severity = pl.when(pl.col("reason").is_in(KEPT)).then(pl.lit(FIELD)).otherwise(pl.lit(ROW))
     rejects = pl.concat([parsed.rejects, misdated]).with_columns(severity.alias("severity"))
-    return parsed.layout, [(None, part)], _years_of(connection, kind.name, rows, _sha256(path)), rejects
+    return parsed.layout, [(None, part)], _years_of(rows), rejects
 
 
 def _of_our_years(rows: pl.DataFrame, last_date: date) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -465,8 +466,8 @@ def _of_our_years(rows: pl.DataFrame, last_date: date) -> tuple[pl.DataFrame, pl
     return judged.filter(pl.col("reason").is_null()).drop("reason"), rejects_frame(rejects)
 
 
-def _years_of(connection: duckdb.DuckDBPyConnection, kind: str, rows: pl.DataFrame, sha256: str) -> pl.DataFrame:
-    """Years of a dated kind by its dates; of a sidecar by the races, run or carded, that it names; else no year."""
+def _years_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Years of a dated kind by its dates; else one row without a year."""
     if rows.is_empty():
         return pl.DataFrame(schema=YEAR_SCHEMA)
     if "race_date" in rows.columns and rows["race_date"].null_count() < rows.height:
@@ -484,27 +485,7 @@ def _years_of(connection: duckdb.DuckDBPyConnection, kind: str, rows: pl.DataFra
             .sort("year")
         )
     else:
-        years: list[int] = []
-        named = any(manifest.live_parts(connection, landed) for landed in ("raceform", "racecards"))
-        if kind == "sectionals" and named:
-            connection.register("sidecar_races", rows.select(pl.col("race_id").unique()))
-            years = [
-                row[0]
-                for row in connection.execute(
-                    """select race_year from landing.raceform where race_id in (select race_id from sidecar_races)
-                       union
-                       select year(race_date) from landing.racecards
-                       where race_id in (select race_id from sidecar_races)
-                       order by 1"""
-                ).fetchall()
-            ]
-            connection.unregister("sidecar_races")
-        # Rows are counted once, at the first year: a sidecar has no dates of its own.
-        dateless: list[int | None] = [*years] or [None]
-        found = pl.DataFrame(
-            {"year": dateless, "rows": [rows.height] + [0] * (len(dateless) - 1)},
-            schema={"year": pl.Int32(), "rows": pl.Int64()},
-        ).with_columns(content_hash=pl.lit(sha256))
+        found = pl.DataFrame({"rows": [rows.height]})
     return found.select(
         (pl.col(name) if name in found.columns else pl.lit(None)).cast(kind).alias(name)
         for name, kind in YEAR_SCHEMA.items()
@@ -535,46 +516,83 @@ def _remove_orphans(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> No
         row[0]
         for row in connection.execute("select unnest(parquet) from landing.manifest where status = 'live'").fetchall()
     }
-    for kind in manifest.KINDS:
-        for part in (root.landing / kind).rglob("*.parquet"):
-            if str(part.relative_to(root.path)) not in known:
-                part.unlink()
+    for part in _parts_on_disk(root):
+        if str(part.relative_to(root.path)) not in known:
+            part.unlink()
 
 
-def _retire_covered(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
-    """Retire older versions of a raceform file whose every race is in the newest version of the same file.
+def _parts_on_disk(root: DataRoot) -> list[Path]:
+    return [part for kind in manifest.KINDS for part in (root.landing / kind).rglob("*.parquet")]
 
-    A full dump that grows every night would otherwise keep every night's copy, and core would read them all.
+
+_COVERED_BY = {
+    "raceform": "race_key",
+    "racecards": "race_date",
+    "sectionals": "race_id",
+    "betfair_sp": "market_id",
+    "streams": "market_id",
+}
+"""What of an older version has to be in a newer one of the same file for it to say nothing more. A card says who runs
+on a day: a race or a meeting that it no longer has is off."""
+
+
+def _covered(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """Older live versions, as (file, sha256), that the newest version of the same file covers as a whole.
+
+    A dump that grows every night, or a card fetched every half hour, would otherwise keep every copy, and core would
+    read them all.
     """
     rows = connection.execute(
-        """select file, sha256, sequence, parquet, max(sequence) over (partition by file) as newest
-           from landing.manifest where kind = 'raceform' and status = 'live'
-           qualify count(*) over (partition by file) > 1 order by file, sequence"""
+        """select file, kind, sequence, sha256, parquet from landing.manifest where status = 'live'
+           qualify count(*) over (partition by file) > 1 order by file, sequence desc"""
     ).fetchall()
-    newest = {file: parquet for file, _, sequence, parquet, last in rows if sequence == last}
-    for file, sha256, sequence, parquet, last in rows:
-        if sequence == last or not parquet:
+    covered = []
+    for (file, kind), versions in groupby(rows, key=lambda row: row[:2]):
+        (newest, *_), *older = [(parquet, sequence, sha256) for _, _, sequence, sha256, parquet in versions]
+        if not newest:
             continue
-        older, newer = (
-            ", ".join(file_literal(root.path / part) for part in parts) for parts in (parquet, newest[file] or parquet)
+        new, old = (
+            "read_parquet([" + ", ".join(file_literal(root.path / part) for part in parts) + "], "
+            "union_by_name=true, hive_partitioning=false)"
+            for parts in (newest, [part for parts, _, _ in older for part in parts] or newest)
         )
-        (uncovered,) = row_of(
-            connection,
-            f"""select count(*) from (select race_key from read_parquet([{older}], hive_partitioning=false)
-                                      except select race_key from read_parquet([{newer}], hive_partitioning=false))""",
-        )
-        if newest[file] and not uncovered:
-            connection.execute(
-                "update landing.manifest set status = ?, parquet = [] where file = ? and sha256 = ?",
-                [manifest.SUPERSEDED, file, sha256],
-            )
-    _remove_orphans(root, connection)
+        key = _COVERED_BY[kind]
+        left = connection.execute(
+            f"select distinct sequence from {old} where {key} not in (select {key} from {new} where {key} is not null)"
+        ).fetchall()
+        uncovered = {sequence for (sequence,) in left}
+        covered += [(file, sha256) for _, sequence, sha256 in older if sequence not in uncovered]
+    return covered
 
 
-def _refresh_views(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
-    empty = {name: kind.empty() for name, kind in OTHER_KINDS.items()}
-    with transaction(connection):
-        manifest.refresh_views(connection, root.path, empty)
+def _require_sources(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
+    """Stop where landed parts are the only copy left of files that the manifest, being empty, knows nothing of.
+
+    Raises:
+        RuntimeError: names the files.
+    """
+    sources: set[str] = set()
+    for part in _parts_on_disk(root):
+        try:
+            found = connection.execute(
+                f"select source_file from read_parquet({file_literal(part)}, hive_partitioning=false) limit 1"
+            ).fetchall()
+        except duckdb.Error:
+            continue  # Cut short by a power failure: nobody can read it.
+        sources |= {str(name) for (name,) in found}
+    lost = sorted(name for name in sources if not (root.path / name).is_file())
+    if lost:
+        raise RuntimeError(
+            f"The warehouse knows of no landed file, and these were landed before and have since left the input "
+            f"folders: {', '.join(lost[:20])}. What is in {root.landing} is the only copy of them: put the files back, "
+            "or a backup with `velo restore`; else move that folder away, and nothing of it is used."
+        )
+
+
+def _follow(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
+    """Let views and the years of sidecars follow the manifest, inside the transaction that changed it."""
+    manifest.refresh_views(connection, root.path, {name: kind.empty() for name, kind in OTHER_KINDS.items()})
+    manifest.date_sidecars(connection)
 
 
 def _relative(root: DataRoot, path: Path) -> str:

@@ -40,6 +40,7 @@ _TABLES = (
            file varchar, sha256 varchar, line_number bigint, severity varchar, reason varchar, detail varchar,
            raw_text varchar)""",
     "create sequence if not exists landing.landing_order start 1",
+    "create table if not exists landing.told (year integer primary key, fingerprint varchar)",
 )
 
 RACEFORM_TYPES: dict[str, str] = {
@@ -99,8 +100,12 @@ class KnownVersion:
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the landing schema and its tables where they are missing."""
     connection.execute("create schema if not exists landing")
+    # What landed before there was a record of what was told has been told long ago.
+    told = table_exists(connection, "landing/told") or not table_exists(connection, "landing/manifest")
     for statement in _TABLES:
         connection.execute(statement)
+    if not told:
+        record_told(connection, {**year_fingerprints(connection)})
 
 
 def next_sequence(connection: duckdb.DuckDBPyConnection) -> int:
@@ -136,8 +141,13 @@ def record(
         years: columns year, rows, races, content_hash.
         rejects: columns line_number, raw_text, reason, detail, severity.
     """
-    connection.execute("delete from landing.manifest where file = ? and sha256 = ?", [entry.file, entry.sha256])
-    _forget_details(connection, entry.file, entry.sha256)
+    # A version that was refused says nothing more once another one of the same file came.
+    replaced = connection.execute(
+        "select sha256 from landing.manifest where file = ? and (sha256 = ? or status = ?)",
+        [entry.file, entry.sha256, REFUSED],
+    ).fetchall()
+    for (sha256,) in replaced:
+        forget_version(connection, entry.file, sha256)
     columns = [field.name for field in fields(entry)]
     connection.execute(
         f"insert into landing.manifest ({', '.join(columns)}, landed_at) "
@@ -203,6 +213,14 @@ def _add_details(
 def forget_version(connection: duckdb.DuckDBPyConnection, file: str, sha256: str) -> None:
     """Drop one version of a file from all landing tables, inside the caller's transaction."""
     connection.execute("delete from landing.manifest where file = ? and sha256 = ?", [file, sha256])
+    _forget_details(connection, file, sha256)
+
+
+def retire(connection: duckdb.DuckDBPyConnection, file: str, sha256: str) -> None:
+    """Keep of a version that a newer one covers only that it was there, inside the caller's transaction."""
+    connection.execute(
+        "update landing.manifest set status = ?, parquet = [] where file = ? and sha256 = ?", [SUPERSEDED, file, sha256]
+    )
     _forget_details(connection, file, sha256)
 
 
@@ -292,29 +310,73 @@ def _empty_query(connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> 
     return f"select {columns} where false"
 
 
+def date_sidecars(connection: duckdb.DuckDBPyConnection) -> None:
+    """Find the years of sidecars anew, inside the caller's transaction: those of the races, run or carded, landed by now.
+
+    A sidecar has no dates, and may land before its races or name some that come later. The views must be up to date.
+    """
+    connection.execute("delete from landing.years where kind = 'sectionals'")
+    connection.execute(
+        """insert into landing.years
+           with races as (
+               select race_id, race_year from landing.raceform
+               union
+               select race_id, year(race_date) from landing.racecards
+           ),
+           sidecar as (
+               select source_file, sequence, race_id,
+                      hash(race_id, horse, declared_weight_lb, calls, rail, distance_m, race_times, sections)
+                          as row_hash
+               from landing.sectionals
+           )
+           select manifest.file, manifest.sha256, manifest.kind, manifest.sequence, races.race_year, count(*),
+                  count(distinct race_id), md5(bit_xor(row_hash) || ':' || sum(row_hash::hugeint) || ':' || count(*))
+           from sidecar
+           left join races using (race_id)
+           join landing.manifest on manifest.file = sidecar.source_file and manifest.sequence = sidecar.sequence
+           group by all"""
+    )
+
+
 def year_fingerprints(connection: duckdb.DuckDBPyConnection) -> dict[int, str]:
     """What each year's core tables are made of: equal fingerprints mean nothing to refresh.
 
     The hash is over the content of the live files in landing order. Content that landed again counts at its last place
-    only. Files without dates (a sidecar landed before its races) count to every year.
+    only. Rows of a sidecar whose races have not landed count to no year: nothing can use them until they do.
 
     Returns:
-        year -> fingerprint, for every year with a live race.
+        year -> fingerprint, for every year that a live file has rows of.
     """
     rows = connection.execute(
         """select years.year, years.kind, years.content_hash, max(years.sequence) as place
            from landing.years join landing.manifest using (file, sha256)
-           where manifest.status = 'live' group by all order by place, years.kind, years.content_hash"""
+           where manifest.status = 'live' and years.year is not null
+           group by all order by place, years.kind, years.content_hash"""
     ).fetchall()
-    undated = [f"{kind}:{content}" for year, kind, content, _ in rows if year is None]
     contents: dict[int, list[str]] = {}
     for year, kind, content, _ in rows:
-        if year is not None:
-            contents.setdefault(int(year), []).append(f"{kind}:{content}")
+        contents.setdefault(int(year), []).append(f"{kind}:{content}")
     return {
-        year: hashlib.sha256("\n".join(found + undated).encode()).hexdigest()[:32]
-        for year, found in sorted(contents.items())
+        year: hashlib.sha256("\n".join(found).encode()).hexdigest()[:32] for year, found in sorted(contents.items())
     }
+
+
+def untold_years(connection: duckdb.DuckDBPyConnection) -> dict[int, str | None]:
+    """Years whose content differs from what the sensors were last told, with their fingerprints; None for one emptied.
+
+    A landing that dies between its commits and its word to the sensors leaves its years here for the next one.
+    """
+    now = year_fingerprints(connection)
+    told = {int(year): str(word) for year, word in connection.execute("from landing.told").fetchall()}
+    return {year: now.get(year) for year in touched_years(told, now)}
+
+
+def record_told(connection: duckdb.DuckDBPyConnection, years: dict[int, str | None]) -> None:
+    """Write down that the sensors were told of these years, from `untold_years`."""
+    for year, fingerprint in years.items():
+        connection.execute("delete from landing.told where year = ?", [year])
+        if fingerprint is not None:
+            connection.execute("insert into landing.told values (?, ?)", [year, fingerprint])
 
 
 def race_years(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:

@@ -172,6 +172,98 @@ def test_a_dump_that_grows_does_not_pile_up(root: DataRoot, warehouse: duckdb.Du
     assert len(rows_landed(warehouse)) == 2
 
 
+def test_an_old_copy_of_a_dump_does_not_come_back_over_its_amendments(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    write(root, "raceform.csv", [row()])
+    landing(root, warehouse)
+    write(root, "raceform-old.csv", [row()])
+    write(root, "raceform.csv", [row(sp="9/1"), row(date="2015-04-27")])
+    for _ in range(3):
+        assert outcomes(landing(root, warehouse))["raceform-old.csv"] == "same content"
+        assert rows_landed(warehouse)[0] == ("Gala Casino Star (IRE)", "9/1")
+
+
+def test_a_version_that_is_covered_leaves_nothing_but_its_name(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    for extra in ([], [row(date="2015-04-27")]):
+        write(root, "dump.csv", [row(sp="-1/1"), *extra])
+        landing(root, warehouse)
+    assert warehouse.execute("select count(*) from landing.rejects").fetchone() == (1,)
+    assert warehouse.execute(
+        "select distinct status from landing.years join landing.manifest using (sha256)"
+    ).fetchall() == [("live",)]
+
+
+def card(root: DataRoot, *races: tuple[str, str, str]) -> None:
+    cards: dict[str, dict[str, dict[str, object]]] = {}
+    for course, day, off in races:
+        cards.setdefault(course, {})[f"{day} {off}"] = {"date": day, "off_time": off, "runners": [{"name": "Alpha"}]}
+    (root.racecards / "card.json").write_text(json.dumps({"GB": cards}), encoding="utf-8")
+
+
+def test_a_card_fetched_again_takes_the_place_of_the_one_before(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    card(root, ("Ascot", "2026-01-01", "13:20"), ("York", "2026-01-01", "14:00"))
+    landing(root, warehouse)
+    card(root, ("Ascot", "2026-01-01", "13:25"))
+    landing(root, warehouse)
+    assert warehouse.execute("select course, off_text from landing.racecards").fetchall() == [("Ascot", "13:25")]
+    card(root, ("Ascot", "2026-01-02", "13:25"))
+    landing(root, warehouse)
+    assert len(live_parts(warehouse, "racecards")) == 2
+
+
+def test_a_refused_version_is_forgotten_when_its_file_is_mended(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    path = root.raceform / "a.csv.gz"
+    whole = gzip.compress(csv_text([row()]).encode())
+    path.write_bytes(whole[:-20])
+    assert outcomes(landing(root, warehouse)) == {"a.csv.gz": "refused"}
+    path.write_bytes(whole)
+    assert outcomes(landing(root, warehouse)) == {"a.csv.gz": "landed"}
+    assert warehouse.execute("select status from landing.manifest").fetchall() == [("live",)]
+
+
+def test_the_only_copy_is_not_deleted_when_the_warehouse_is(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    path = write(root, "a.csv", [row()])
+    landing(root, warehouse)
+    content = path.read_bytes()
+    path.unlink()
+    anew = duckdb.connect()
+    register(anew)
+    with pytest.raises(RuntimeError, match=r"raceform/a\.csv.*only copy"):
+        land(root, anew, today=TODAY)
+    assert len(list(root.landing.rglob("*.parquet"))) == 1
+    path.write_bytes(content)
+    assert outcomes(land(root, anew, today=TODAY)) == {"a.csv": "landed"}
+    assert len(list(root.landing.rglob("*.parquet"))) == 1
+
+
+def test_no_view_names_a_part_that_is_gone_when_a_landing_dies(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, "dump.csv", [row()])
+    landing(root, warehouse)
+    write(root, "dump.csv", [row(), row(date="2015-04-27")])
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr("velo_assets.ingestion.manifest.refresh_views", die)
+        with pytest.raises(KeyboardInterrupt):
+            landing(root, warehouse)
+    assert len(rows_landed(warehouse)) == 1
+    landing(root, warehouse)
+    assert len(rows_landed(warehouse)) == 2
+
+
 def test_a_file_written_over_with_other_days_keeps_the_earlier_ones(
     root: DataRoot, warehouse: duckdb.DuckDBPyConnection
 ) -> None:
@@ -362,6 +454,34 @@ def test_a_sidecar_of_the_morning_touches_the_year_of_its_card(
     landing(root, warehouse)
     (root.sectionals / "s.csv").write_text(SIDECAR, encoding="utf-8")
     assert landing(root, warehouse).years_touched == (2026,)
+
+
+def test_a_sidecar_ahead_of_its_races_touches_no_year_and_follows_them(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    write(root, "a.csv", [row(date="2014-04-26", race_id="7")])
+    landing(root, warehouse)
+    ahead = root.sectionals / "s.csv"
+    ahead.write_text(SIDECAR + SIDECAR.splitlines()[1].replace("622456", "8") + "\n", encoding="utf-8")
+    assert landing(root, warehouse).years_touched == ()
+    write(root, "b.csv", [row()])
+    assert landing(root, warehouse).years_touched == (2015,)
+    write(root, "c.csv", [row(date="2016-04-26", race_id="8")])
+    assert landing(root, warehouse).years_touched == (2016,)
+    ahead.unlink()
+    assert forget(root, warehouse, ahead).years_touched == (2015, 2016)
+
+
+def test_a_sidecar_that_grows_touches_the_years_of_what_is_new(
+    root: DataRoot, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    write(root, "a.csv", [row(), row(date="2016-04-26", race_id="8")])
+    path = root.sectionals / "s.csv"
+    path.write_text(SIDECAR, encoding="utf-8")
+    landing(root, warehouse)
+    path.write_text(SIDECAR + SIDECAR.splitlines()[1].replace("622456", "8") + "\n", encoding="utf-8")
+    assert landing(root, warehouse).years_touched == (2016,)
+    assert warehouse.execute("select count(*) from landing.sectionals").fetchone() == (2,)
 
 
 def test_race_years_are_those_of_results_and_cards(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
