@@ -272,6 +272,13 @@ def live_parts(connection: duckdb.DuckDBPyConnection, kind: str) -> list[str]:
     return [row[0] for row in rows]
 
 
+_ON_THE_CARD = """
+    sequence = max(sequence) over (partition by race_date, source_file)
+    and (race_id is null or sequence = max(sequence) over (partition by race_date, race_id))"""
+"""Which landed rows are on a day's card: those of the newest version of a file, so that a race or a meeting which it no
+longer has is off; and of a race that came in several files its newest rows, whose off time may be another."""
+
+
 def refresh_views(connection: duckdb.DuckDBPyConnection, root: Path, empty: dict[str, pl.DataFrame]) -> None:
     """Point landing.<kind> at the live parts; a typed empty view where a kind has none.
 
@@ -287,6 +294,7 @@ def refresh_views(connection: duckdb.DuckDBPyConnection, root: Path, empty: dict
         elif parts:
             files = ", ".join(file_literal(root / part) for part in parts)
             query = f"select * from read_parquet([{files}], union_by_name=true, hive_partitioning=false)"
+            query += f" qualify {_ON_THE_CARD}" if kind == "racecards" else ""
         else:
             query = _empty_query(connection, empty[kind])
         connection.execute(f"create or replace view landing.{kind} as {query}")

@@ -196,24 +196,41 @@ def test_a_version_that_is_covered_leaves_nothing_but_its_name(
     ).fetchall() == [("live",)]
 
 
-def card(root: DataRoot, *races: tuple[str, str, str]) -> None:
+def card(root: DataRoot, name: str, *races: tuple[str, str, str, int]) -> None:
     cards: dict[str, dict[str, dict[str, object]]] = {}
-    for course, day, off in races:
-        cards.setdefault(course, {})[f"{day} {off}"] = {"date": day, "off_time": off, "runners": [{"name": "Alpha"}]}
-    (root.racecards / "card.json").write_text(json.dumps({"GB": cards}), encoding="utf-8")
+    for course, day, off, race_id in races:
+        race = {"date": day, "off_time": off, "race_id": race_id, "runners": [{"name": "Alpha"}]}
+        cards.setdefault(course, {})[f"{day} {off}"] = race
+    (root.racecards / name).write_text(json.dumps({"GB": cards}), encoding="utf-8")
+
+
+def on_the_card(warehouse: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    return warehouse.execute("select course, off_text from landing.racecards order by race_date, off_text").fetchall()
 
 
 def test_a_card_fetched_again_takes_the_place_of_the_one_before(
     root: DataRoot, warehouse: duckdb.DuckDBPyConnection
 ) -> None:
-    card(root, ("Ascot", "2026-01-01", "13:20"), ("York", "2026-01-01", "14:00"))
+    today, tomorrow = "2026-01-01", "2026-01-02"
+    card(root, "card.json", ("Ascot", today, "13:20", 1), ("Ascot", today, "13:50", 2), ("York", today, "14:00", 3))
     landing(root, warehouse)
-    card(root, ("Ascot", "2026-01-01", "13:25"))
+    card(root, "card.json", ("Ascot", today, "13:25", 1), ("Ascot", tomorrow, "12:00", 4))
     landing(root, warehouse)
-    assert warehouse.execute("select course, off_text from landing.racecards").fetchall() == [("Ascot", "13:25")]
-    card(root, ("Ascot", "2026-01-02", "13:25"))
+    assert on_the_card(warehouse) == [("Ascot", "13:25"), ("Ascot", "12:00")]
+    assert len(live_parts(warehouse, "racecards")) == 1
+    # The file says nothing of today any more: what it said last stands.
+    card(root, "card.json", ("Ascot", tomorrow, "12:05", 4), ("Ascot", tomorrow, "12:40", 5))
     landing(root, warehouse)
+    assert on_the_card(warehouse) == [("Ascot", "13:25"), ("Ascot", "12:05"), ("Ascot", "12:40")]
     assert len(live_parts(warehouse, "racecards")) == 2
+
+
+def test_a_race_that_was_put_back_is_on_the_card_once(root: DataRoot, warehouse: duckdb.DuckDBPyConnection) -> None:
+    day = "2026-01-01"
+    card(root, "1 morning.json", ("Ascot", day, "13:20", 1), ("Ascot", day, "13:50", 2))
+    card(root, "2 noon.json", ("Ascot", day, "13:25", 1))
+    landing(root, warehouse)
+    assert on_the_card(warehouse) == [("Ascot", "13:25"), ("Ascot", "13:50")]
 
 
 def test_a_refused_version_is_forgotten_when_its_file_is_mended(
