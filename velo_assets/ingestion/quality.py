@@ -21,6 +21,7 @@ from velo_assets.ingestion.sql_text import file_literal, literal, quoted
 from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import table_exists
+from velo_assets.warehouse.query import frame_of
 
 if TYPE_CHECKING:
     from velo_assets.ingestion.landing import LandingSummary
@@ -143,15 +144,6 @@ def identity_collisions(connection: duckdb.DuckDBPyConnection) -> tuple[Collisio
     return tuple(found)
 
 
-def rejects_per_reason(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Rejected rows and fields of the live files per reason code."""
-    rows = connection.execute(
-        """select reason, count(*) from landing.rejects join landing.manifest using (file, sha256)
-           where manifest.status = 'live' group by reason order by 2 desc, 1"""
-    ).fetchall()
-    return {str(reason): int(count) for reason, count in rows}
-
-
 def landed_profile(connection: duckdb.DuckDBPyConnection, root: Path, kind: str, parts: Sequence[str]) -> pl.DataFrame:
     """Columns of landed files as they came, per year.
 
@@ -237,16 +229,13 @@ def typed_profile(connection: duckdb.DuckDBPyConnection, table: str) -> pl.DataF
     return pl.DataFrame(frame.rows(), schema=_PROFILE, orient="row")
 
 
-def write_quality_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, path: Path) -> dict[str, Any]:
+def write_quality_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, path: Path) -> None:
     """Write the quality page of everything that is landed and built.
 
     Args:
         connection: warehouse with landing views and core tables.
         root: the data root.
         path: the HTML file; self-contained.
-
-    Returns:
-        Numbers for metadata: files, rows, rejected rows and fields, rejects per reason, collisions by name.
 
     Raises:
         FileNotFoundError: a table is not built yet.
@@ -257,7 +246,6 @@ def write_quality_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, pa
     files = connection.sql(f"select {_FILE_COLUMNS} from landing.manifest order by kind, file, sequence").pl()
     parts = {kind: manifest.live_parts(connection, kind) for kind in manifest.KINDS}
     collisions = identity_collisions(connection)
-    reasons = rejects_per_reason(connection)
     typed = [(f"core.{table}", typed_profile(connection, table)) for table in TYPED_TABLES]
     exchange = betfair_sp.join_report(connection).rows() if parts["betfair_sp"] else []
     _write_page(
@@ -265,16 +253,6 @@ def write_quality_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, pa
         rejects="landing.rejects join landing.manifest using (file, sha256) where manifest.status = 'live'",
         collisions=collisions, typed=typed, exchange=exchange,
     )  # fmt: skip
-    live = files.filter(pl.col("status") == "live")
-    return {
-        "files": live.height,
-        "refused_files": files.filter(pl.col("status") == "refused").height,
-        "rows": int(live["rows"].sum()),
-        "rejected_rows": int(files["rejected_rows"].sum()),
-        "rejected_fields": int(files["rejected_fields"].sum()),
-        "rejects": reasons,
-        "collisions": {collision.name: collision.count for collision in collisions},
-    }
 
 
 def write_landing_page(connection: duckdb.DuckDBPyConnection, root: DataRoot, summary: LandingSummary) -> Path | None:
@@ -333,7 +311,10 @@ def _write_page(
     from velo_assets.reports.pages import banners, render_page, write_page
 
     landed = [
-        (f"landing.{kind}", _with_rejects(connection, rejects, landed_profile(connection, root.path, kind, names)))
+        (
+            f"landing.{kind}",
+            _with_rejects(connection, rejects, kind, landed_profile(connection, root.path, kind, names)),
+        )
         for kind, names in parts.items()
         if names
     ]
@@ -359,14 +340,19 @@ def _write_page(
     return write_page(path, page)
 
 
-def _with_rejects(connection: duckdb.DuckDBPyConnection, rejects: str, profile: pl.DataFrame) -> pl.DataFrame:
-    """Count the fields that could not be read, per column and year."""
-    counted = connection.sql(
-        f"""select substr(reason, 12) as "column", try_cast(left(raw_text, 4) as bigint) as year, count(*) as unreadable
-            from {rejects} and reason like 'unreadable_%' group by all"""
-    ).pl()
+def _with_rejects(
+    connection: duckdb.DuckDBPyConnection, rejects: str, kind: str, profile: pl.DataFrame
+) -> pl.DataFrame:
+    """Count the fields of a kind that could not be read, per column and year (null where the kind has no dates)."""
+    year = "try_cast(left(raw_text, 4) as bigint)" if profile["year"].count() else "null::bigint"
+    counted = frame_of(
+        connection,
+        f"""select substr(reason, 12) as "column", {year} as year, count(*) as unreadable
+            from {rejects} and kind = ? and reason like 'unreadable_%' group by all""",
+        [kind],
+    )
     return (
-        profile.join(counted, on=["column", "year"], how="left", maintain_order="left")
+        profile.join(counted, on=["column", "year"], how="left", nulls_equal=True, maintain_order="left")
         .with_columns(rejected_fields=pl.col("unreadable").fill_null(0))
         .drop("unreadable")
     )

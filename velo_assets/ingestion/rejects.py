@@ -47,7 +47,8 @@ REASONS: dict[str, str] = {
 
 KEPT = (
     *("wrong_encoding", "unreadable_bsp", "unreadable_result"),
-    *("unreadable_calls", "unreadable_sections", "unreadable_race_times", "unreadable_distance"),
+    *("unreadable_calls", "unreadable_sections", "unreadable_race_times"),
+    *("unreadable_distance_m", "unreadable_declared_weight_lb"),
 )
 """Reason codes of sidecars and Betfair files whose row lands all the same: rejects of a field."""
 

@@ -21,10 +21,11 @@ REASONS = {
     "missing_race_id": "no race_id to join by",
     "missing_horse": "no horse",
     "duplicate_runner": "the same horse twice in one race; the first row is kept",
-    "unreadable_calls": "the calls are not positions; the row is kept without them",
-    "unreadable_sections": "the sections are not times; the row is kept without them",
-    "unreadable_race_times": "the race times are not times; the row is kept without them",
-    "unreadable_distance": "the distance is no number of metres above 0; the row is kept without it",
+    "unreadable_calls": "a call is no position; null among the readable ones",
+    "unreadable_sections": "a section is no time; null among the readable ones",
+    "unreadable_race_times": "a race time is no time; null among the readable ones",
+    "unreadable_distance_m": "the distance is no number of metres above 0; null",
+    "unreadable_declared_weight_lb": "the weight of the horse is no whole number of pounds above 0; null",
 }
 """Reason codes of rejects, besides those of damaged lines."""
 
@@ -64,8 +65,8 @@ def read_sectionals(path: Path) -> ParsedFile:
     """
     table = read_delimited(path, _REQUIRED, _OPTIONAL)
     rows = table.rows.with_columns(
-        pl.col("declared_weight_lb").cast(pl.Int32, strict=False),
-        _metres("distance_m").alias("metres"),
+        _above_zero("distance_m").alias("metres"),
+        _pounds("declared_weight_lb").alias("pounds"),
         _positions("calls").alias("call_positions"),
         _seconds("race_times").alias("leader_elapsed_seconds"),
         _seconds("sections").alias("sections_read"),
@@ -79,6 +80,7 @@ def read_sectionals(path: Path) -> ParsedFile:
         pl.when(~pl.col("repeats_leader")).then("sections_read").alias("section_seconds"),
         _differences("leader_elapsed_seconds").alias("leader_section_seconds"),
         pl.col("metres").alias("distance_m"),
+        pl.col("pounds").alias("declared_weight_lb"),
     )
     return ParsedFile(_typed(rows), rejects_frame(rejects), "sectionals")
 
@@ -99,9 +101,15 @@ def _seconds(column: str) -> pl.Expr:
     return _parts(column).list.eval(minutes * 60 + bare.str.extract(_SECONDS, 2).cast(pl.Float64))
 
 
-def _metres(column: str) -> pl.Expr:
+def _above_zero(column: str) -> pl.Expr:
     value = pl.col(column).cast(pl.Float64, strict=False)
     return pl.when(value.is_finite() & (value > 0)).then(value)
+
+
+def _pounds(column: str) -> pl.Expr:
+    # 1122.0 is how a spreadsheet leaves a whole number in a column with gaps.
+    value = _above_zero(column)
+    return pl.when(value == value.round()).then(value).cast(pl.Int32, strict=False)
 
 
 def _differences(column: str) -> pl.Expr:
@@ -129,8 +137,10 @@ def _unreadable(rows: pl.DataFrame) -> list[Reject]:
     ):
         bad = rows.filter(pl.col(parsed).list.eval(pl.element().is_null()).list.any())
         rejects += _as_rejects(bad.with_columns(reason=pl.lit(f"unreadable_{column}")), column)
-    bad = rows.filter(pl.col("metres").is_null() & ~pl.col("distance_m").str.contains("^-+$"))
-    return rejects + _as_rejects(bad.with_columns(reason=pl.lit("unreadable_distance")), "distance_m")
+    for column, parsed in (("distance_m", "metres"), ("declared_weight_lb", "pounds")):
+        bad = rows.filter(pl.col(parsed).is_null() & ~pl.col(column).str.contains("^-+$"))
+        rejects += _as_rejects(bad.with_columns(reason=pl.lit(f"unreadable_{column}")), column)
+    return rejects
 
 
 def _as_rejects(rows: pl.DataFrame, detail: str | None) -> list[Reject]:

@@ -40,12 +40,12 @@ MACROS: tuple[str, ...] = (
        case when ends_with(band, '+') then null
             else coalesce(try_cast(regexp_extract(lower(band), '^([0-9]{1,2})-([0-9]{1,2})yo$', 2) as integer),
                           age_low(band)) end""",
-    # The 2020 layout leaves the type of flat races blank.
+    # The 2020 layout leaves the type of flat races blank. Chasemore Farm and Purchase are no chases.
     """create or replace temp macro race_type_of(type, race_name) as
        case lower(trim(type)) when 'flat' then 'Flat' when 'hurdle' then 'Hurdle' when 'chase' then 'Chase'
             when 'nh flat' then 'NH Flat' when 'bumper' then 'NH Flat'
             else case when regexp_matches(lower(race_name), 'hurdle') then 'Hurdle'
-                      when regexp_matches(lower(race_name), 'chase') then 'Chase'
+                      when regexp_matches(lower(race_name), '\\b(steeple)?chase\\b') then 'Chase'
                       when regexp_matches(lower(race_name), 'nh flat|national hunt flat|inh flat|bumper') then 'NH Flat'
                       else coalesce(nullif(trim(type), ''), 'Flat') end end""",
     """create or replace temp macro race_code_of(race_type, surface) as

@@ -71,7 +71,7 @@ def test_what_can_not_be_read_is_rejected_with_its_line(tmp_path: Path) -> None:
         8: "repeated_header",
     }
     of_line_six = parsed.rejects.filter(line_number=6)
-    assert set(of_line_six["reason"]) == {"unreadable_calls", "unreadable_sections"}
+    assert set(of_line_six["reason"]) == {"unreadable_calls", "unreadable_sections", "unreadable_declared_weight_lb"}
 
 
 def test_a_distance_that_no_race_has_is_null_and_rejected_as_a_field(tmp_path: Path) -> None:
@@ -79,7 +79,16 @@ def test_a_distance_that_no_race_has_is_null_and_rejected_as_a_field(tmp_path: P
     parsed = read_sectionals(write(tmp_path, *(f"{n},A,1000,1 1,A,{text},," for n, text in enumerate(distances))))
     assert parsed.rows["distance_m"].to_list() == [1200.0, *[None] * 6]
     assert parsed.rejects.select("line_number", "reason", "detail").rows() == [
-        (line, "unreadable_distance", distances[line - 2]) for line in (3, 4, 5, 6)
+        (line, "unreadable_distance_m", distances[line - 2]) for line in (3, 4, 5, 6)
+    ]
+
+
+def test_a_weight_as_a_spreadsheet_leaves_it_is_read_and_another_rejected_as_a_field(tmp_path: Path) -> None:
+    weights = ["1122", "1122.0", '"1,122"', "1122.5", "0", "", "---"]
+    parsed = read_sectionals(write(tmp_path, *(f"{n},A,{text},1 1,A,1200,," for n, text in enumerate(weights))))
+    assert parsed.rows["declared_weight_lb"].to_list() == [1122, 1122, *[None] * 5]
+    assert parsed.rejects.select("line_number", "reason", "detail").rows() == [
+        (line, "unreadable_declared_weight_lb", text) for line, text in ((4, "1,122"), (5, "1122.5"), (6, "0"))
     ]
 
 

@@ -37,6 +37,8 @@ def test_type_from_the_name_where_the_2020_layout_leaves_it_blank() -> None:
     assert call("race_type_of(null, value)", names) == [
         "Hurdle", "Chase", "NH Flat", "Flat", "Flat",
     ]  # fmt: skip
+    names = ["Chasemore Farm Fortune Stakes", "Purchase Stakes", "Spa Steeplechase"]
+    assert call("race_type_of(null, value)", names) == ["Flat", "Flat", "Chase"]
     assert call("race_type_of(value, 'Chase Me Handicap')", ["Flat", "hurdle", "NH Flat"]) == [
         "Flat",
         "Hurdle",
