@@ -474,20 +474,30 @@ def _data_root() -> DataRoot:
 
 
 def _simulate_if_empty(root: DataRoot) -> None:
-    from velo_assets.simulation.marker import data_kind
+    from velo_assets.simulation.marker import data_kind, read_marker, season_file
 
     with _plain_errors():
-        if data_kind(root.raceform) != "empty":
+        kind, marker, default = data_kind(root.raceform), read_marker(root.raceform), SimulatedDefault()
+        if kind == "simulated" and marker is not None and not marker.is_complete:
+            years = range(default.first_year, default.last_year + 1)
+            if (marker.seed, marker.edge, set(marker.files)) != (
+                default.seed,
+                default.edge,
+                {*map(season_file, years)},
+            ):
+                raise RuntimeError(
+                    f"The simulation in {root.raceform} was stopped before its last season: run the same `velo "
+                    "simulate` again, or `velo clean`."
+                )
+            typer.echo(f"The simulation in {root.raceform} was stopped before its last season: writing it again.")
+        elif kind != "empty":
             return
-        landed = _landed_kind(root)
-        if landed != "empty":
+        elif (landed := _landed_kind(root)) != "empty":
             typer.echo(f"No results in {root.raceform}: going on with the {landed} ones that landed before.")
+            return
         else:
             typer.echo(f"No results in {root.raceform}: writing a SIMULATED season set there first.")
-            default = SimulatedDefault()
-            simulate(
-                root.path, default.first_year, default.last_year, default.races_per_year, default.seed, default.edge
-            )
+        simulate(root.path, default.first_year, default.last_year, default.races_per_year, default.seed, default.edge)
 
 
 def _landed_kind(root: DataRoot) -> DataKind:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from velo_assets.cli import app
 from velo_assets.ingestion.landing import land
-from velo_assets.settings import DataRoot
+from velo_assets.settings import DataRoot, SimulatedDefault
 from velo_assets.warehouse.build import build_table
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets_tests.ingestion.raceform_rows import csv_text, row
@@ -81,6 +81,28 @@ def test_nothing_is_simulated_where_real_results_have_landed(data_root: Path) ->
     assert by_hand.exit_code == 1
     assert "not simulated" in by_hand.output
     assert not list((data_root / "raceform").iterdir())
+
+
+def test_a_simulation_that_was_stopped_is_not_built_on(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    season = ["simulate", "--out", str(data_root), "--races-per-year", "50", "--seed", "1"]
+    with monkeypatch.context() as stopping:
+        stopping.setattr("velo_assets.simulation.world._Tally.add", stopped)
+        runner.invoke(app, [*season, "--first-year", "2024", "--last-year", "2025"])
+    assert [path.name for path in (data_root / "raceform").glob("*.csv")] == ["simulated_2024.csv"]
+    refused = runner.invoke(app, ["run"])
+    assert refused.exit_code == 1
+    assert "stopped before its last season" in refused.output
+    # The default world is written again by the same command.
+    default = SimulatedDefault(first_year=2024, last_year=2025, races_per_year=50, seed=1)
+    with monkeypatch.context() as small:
+        small.setattr("velo_assets.cli.SimulatedDefault", lambda: default)
+        again = runner.invoke(app, ["run", "--to", "landing"])
+    assert again.exit_code == 0, again.output
+    assert "writing it again" in again.output
+    assert len(list((data_root / "raceform").glob("*.csv"))) == 2
 
 
 def test_a_simulated_world_whose_files_are_gone_can_be_cleaned(data_root: Path) -> None:

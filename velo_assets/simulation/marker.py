@@ -15,6 +15,9 @@ from typing import Literal
 
 from velo_assets.ingestion.inputs import MARKER_NAME, files_in
 
+UNWRITTEN = ""
+"""In the place of the hash of a season that is to come."""
+
 DataKind = Literal["empty", "simulated", "real"]
 
 
@@ -27,12 +30,22 @@ class Marker:
     """Contents of `SIMULATED.json`.
 
     Attributes:
-        seed: seed of the world. edge: market inefficiency. files: sha256 by file name.
+        seed: seed of the world. edge: market inefficiency. files: sha256 by file name, `UNWRITTEN` until it is written.
     """
 
     seed: int
     edge: float
     files: dict[str, str]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the simulation wrote all its files; one that was stopped did not."""
+        return UNWRITTEN not in self.files.values()
+
+
+def season_file(year: int) -> str:
+    """Name of the file of a simulated season."""
+    return f"simulated_{year}.csv"
 
 
 def sha256(path: Path) -> str:

@@ -24,7 +24,15 @@ import polars as pl
 from velo_assets.settings import FIRST_YEAR
 from velo_assets.simulation import names
 from velo_assets.simulation.fixtures import build_courses, build_fixtures, year_start
-from velo_assets.simulation.marker import Marker, require_room_for_simulation, result_files, sha256, write_marker
+from velo_assets.simulation.marker import (
+    UNWRITTEN,
+    Marker,
+    require_room_for_simulation,
+    result_files,
+    season_file,
+    sha256,
+    write_marker,
+)
 from velo_assets.simulation.population import (
     Floats,
     Horses,
@@ -229,12 +237,14 @@ def simulate(
         stale.unlink()
     for stale in truth_dir.glob("truth_*.parquet"):
         stale.unlink()
-    hashes: dict[str, str] = {}
+    # The whole list first: who finds it later sees whether the simulation was stopped.
+    hashes = {season_file(year): UNWRITTEN for year in range(first_year, last_year + 1)}
+    marker = write_marker(raceform_dir, Marker(seed=seed, edge=edge, files=hashes))
     files: list[Path] = []
     truth_files: list[Path] = []
     tally = _Tally()
     for simulated in years:
-        path = raceform_dir / f"simulated_{simulated.year}.csv"
+        path = raceform_dir / season_file(simulated.year)
         # Hidden until complete and listed, so that a run that is cut short leaves nothing that looks like real results.
         draft = raceform_dir / f".{path.name}.part"
         # A blank is written bare, as in the export, not as a quoted empty string.
