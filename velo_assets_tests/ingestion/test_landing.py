@@ -252,13 +252,13 @@ def test_the_only_copy_is_not_deleted_when_the_warehouse_is(
     landing(root, warehouse)
     content = path.read_bytes()
     path.unlink()
-    anew = duckdb.connect()
-    register(anew)
-    with pytest.raises(RuntimeError, match=r"raceform/a\.csv.*only copy"):
-        land(root, anew, today=TODAY)
-    assert len(list(root.landing.rglob("*.parquet"))) == 1
-    path.write_bytes(content)
-    assert outcomes(land(root, anew, today=TODAY)) == {"a.csv": "landed"}
+    with duckdb.connect() as anew:
+        register(anew)
+        with pytest.raises(RuntimeError, match=r"raceform/a\.csv.*only copy"):
+            land(root, anew, today=TODAY)
+        assert len(list(root.landing.rglob("*.parquet"))) == 1
+        path.write_bytes(content)
+        assert outcomes(land(root, anew, today=TODAY)) == {"a.csv": "landed"}
     assert len(list(root.landing.rglob("*.parquet"))) == 1
 
 
