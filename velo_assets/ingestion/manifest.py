@@ -319,7 +319,7 @@ def _empty_query(connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> 
 
 
 def date_sidecars(connection: duckdb.DuckDBPyConnection) -> None:
-    """Find the years of sidecars anew, inside the caller's transaction: those of the races, run or carded, landed by now.
+    """Find the years of sidecars anew, inside the caller's transaction: they are those of races that ran or are carded.
 
     A sidecar has no dates, and may land before its races or name some that come later. The views must be up to date.
     """

@@ -14,12 +14,9 @@ from velo_assets_tests.ingestion.raceform_rows import csv_text, row
 RACEFORM = dg.AssetKey(["landing", "raceform"])
 
 
-def years_told(root: DataRoot) -> list[int] | None:
+def years_told() -> list[int] | None:
     """Land, and give the years that the materialization names; None when the run fails."""
-    resources = {
-        "data_root": DataRootResource(path=str(root.path)),
-        "warehouse": WarehouseResource(database=str(root.warehouse)),
-    }
+    resources = {"data_root": DataRootResource(), "warehouse": WarehouseResource()}
     result = dg.materialize([landing], resources=resources, raise_on_error=False)
     if not result.success:
         return None
@@ -31,6 +28,7 @@ def years_told(root: DataRoot) -> list[int] | None:
 def test_years_of_a_landing_that_died_before_its_word_are_told_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("VELO_DATA", str(tmp_path))
     root = DataRoot(tmp_path)
     root.raceform.mkdir()
     (root.raceform / "a.csv").write_text(csv_text([row(), row(date="2019-04-26")]))
@@ -40,8 +38,8 @@ def test_years_of_a_landing_that_died_before_its_word_are_told_by_the_next(
 
     with monkeypatch.context() as dying:
         dying.setattr(quality, "write_landing_page", full_disk)
-        assert years_told(root) is None
-    assert years_told(root) == [2015, 2019]
-    assert years_told(root) == []
+        assert years_told() is None
+    assert years_told() == [2015, 2019]
+    assert years_told() == []
     (root.raceform / "a.csv").write_text(csv_text([row(), row(date="2019-04-26", sp="9/1")]))
-    assert years_told(root) == [2019]
+    assert years_told() == [2019]
