@@ -9,6 +9,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from graphlib import TopologicalSorter
@@ -22,6 +23,7 @@ from benchmarks.measure import Figure
 from velo_assets.ingestion.landing import land
 from velo_assets.ingestion.quality import write_landing_page
 from velo_assets.settings import DataRoot
+from velo_assets.simulation.marker import read_marker, sha256, write_marker
 from velo_assets.warehouse.build import build_table, refresh_table
 from velo_assets.warehouse.builds import record_build
 from velo_assets.warehouse.connection import Warehouse
@@ -324,4 +326,8 @@ def late_file(root: DataRoot, owner: str, rows: int | None = None) -> Path:
     late = frame.tail(rows) if rows else frame.filter(pl.col("date") == pl.col("date").max())
     path = root.raceform / LATE_FILE
     late.with_columns(pl.lit(owner).alias("owner")).write_csv(path)
+    marker = read_marker(root.raceform)
+    if marker is not None:
+        # Made of simulated results, and so one of them: it would not land among them otherwise.
+        write_marker(root.raceform, replace(marker, files={**marker.files, path.name: sha256(path)}))
     return path
