@@ -126,7 +126,7 @@ def refresh_layer(connection: duckdb.DuckDBPyConnection, schema: str, first: int
     for name in build_order(schema):
         refresh = partial(refresh_table, connection, name, date(first, 1, 1), date(last, 12, 31))
         seconds[name.split("/")[1]] = timed(refresh)
-        record_build(connection, name, dict.fromkeys(range(first, last + 1), "benchmark"), 0)
+        record_build(connection, name, dict.fromkeys(range(first, last + 1), "benchmark"))
     return seconds
 
 

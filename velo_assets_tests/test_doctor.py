@@ -104,7 +104,7 @@ def test_scratch_of_killed_processes(root: DataRoot) -> None:
 
 def test_tables_out_of_date(root: DataRoot) -> None:
     with Warehouse(root.warehouse).connect() as connection:
-        record_build(connection, RACES.name, inputs_now(connection, RACES, [YEAR], year_fingerprints(connection)), 1)
+        record_build(connection, RACES.name, inputs_now(connection, RACES, [YEAR], year_fingerprints(connection)))
     assert found(root, "tables out of date", (RACES,)).ok
     newer = Node("core/races", "2", ("landing/raceform",), is_yearly=True)
     assert "core/races" in found(root, "tables out of date", (newer,)).detail

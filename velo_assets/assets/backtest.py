@@ -86,7 +86,7 @@ def predictions(context: dg.AssetExecutionContext, warehouse: WarehouseResource)
         frame = gather_predictions(connection, DECISION_PRICE.kind)
         columns = prediction_columns(frame.columns)
         rows = _write_parts(connection, "backtest/predictions", [frame], columns)
-        record(connection, context, inputs, rows)
+        record(connection, context, inputs)
         built = Built("backtest/predictions", rows, describe(connection, "backtest/predictions"))
     return dg.MaterializeResult(
         metadata=table_metadata(
@@ -131,7 +131,7 @@ def bets(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.
         parts = itertools.chain([pl.DataFrame(schema=LEDGER)], ledgers(frame, able, exchange=exchange))
         rows = _write_parts(connection, "backtest/bets", parts, BETS)
         trials = record_trials(connection, frame, able, str(models))
-        record(connection, context, inputs, rows)
+        record(connection, context, inputs)
         built = Built("backtest/bets", rows, describe(connection, "backtest/bets"))
     return dg.MaterializeResult(
         metadata=table_metadata(
@@ -175,7 +175,7 @@ def strategies(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
         idle = [name for name in names if name in tried(connection, fingerprint) - found]
         table = strategy_table(read_ledgers(connection, names), names=names, trials=trials, without_orders=idle)
         built = replace_table(connection, "backtest/strategies", table, STRATEGIES)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
@@ -221,7 +221,7 @@ def breakdowns(context: dg.AssetExecutionContext, warehouse: WarehouseResource) 
             for part in cuts(ledger, BREAKDOWNS, trials=trials).values()
         ]
         built = replace_table(connection, "backtest/breakdowns", pl.concat(parts, how="diagonal_relaxed"), COLUMNS)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     return dg.MaterializeResult(metadata=table_metadata(built, COLUMNS))
 
 
@@ -266,7 +266,7 @@ def error_map(
         replace_table(connection, "backtest/module_scores", scores, columns.MODULE_SCORES)
         replace_table(connection, "backtest/convergence", convergence, columns.CONVERGENCE)
         built = replace_table(connection, "backtest/error_map", table, columns.ERROR_MAP)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
@@ -309,7 +309,7 @@ def tear_sheet(
     root = data_root.root()
     verdict = write_verdict(root, warehouse.warehouse(), DECISION_PRICE, REPORT_CODE, context.run.run_id)
     with warehouse.get_connection() as connection:
-        record(connection, context, inputs, 1)
+        record(connection, context, inputs)
     return dg.MaterializeResult(
         metadata={
             "headline": verdict.headline,
@@ -370,7 +370,7 @@ def comparison(
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
         built = replace_table(connection, "backtest/comparison", table, COLUMNS)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
@@ -404,7 +404,7 @@ def module_reports(
     write_page(root.reports / "models.html", page.html)
     with warehouse.get_connection() as connection:
         built = replace_table(connection, "backtest/module_reports", page.table, MODULE_REPORTS)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,

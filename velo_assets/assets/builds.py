@@ -44,11 +44,9 @@ def inputs_of(
     return inputs_now(connection, _node(context), years, year_fingerprints(connection))
 
 
-def record(
-    connection: duckdb.DuckDBPyConnection, context: dg.AssetExecutionContext, inputs: Mapping[int, str], rows: int
-) -> None:
+def record(connection: duckdb.DuckDBPyConnection, context: dg.AssetExecutionContext, inputs: Mapping[int, str]) -> None:
     """Write down that the running asset was built from these inputs."""
-    record_build(connection, _node(context).name, inputs, rows)
+    record_build(connection, _node(context).name, inputs)
 
 
 def _node(context: dg.AssetExecutionContext) -> Node:

@@ -71,7 +71,7 @@ def devig_methods(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
         results = frame_of(connection, _RESULTS, [window.start, window.end])
         losses = method_losses(devig(prices).join(results, on="runner_key", how="left", maintain_order="left"))
         built = replace_window(connection, "market/devig_methods", losses, window.start, window.end, DEVIG_METHODS)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
         every_year = frame_of(connection, "select * from market.devig_methods order by race_date, price_kind, method")
     lineage = {name: [("core/prices", name)] for name in ("race_date", "price_kind")}
     sources = [("core/prices", "decimal_odds"), ("core/results", "win_share")]
@@ -109,7 +109,7 @@ def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
         chosen = choose_methods(_earlier_losses(connection, window), window.years)
         frame = devig(prices, chosen=chosen)
         built = replace_window(connection, "market/probabilities", frame, window.start, window.end, PROBABILITIES)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
         by_year = rows_by_year(connection, "market/probabilities")
         settled = frame_of(connection, _SETTLED, [window.start, window.end])
     books = frame.group_by("race_key", "price_kind").first()

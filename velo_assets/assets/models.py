@@ -169,7 +169,7 @@ def _model_asset(
         with warehouse.get_connection() as connection:
             frame = _rows(folds, columns)
             built = replace_window(connection, name, frame, window.start, window.end, tuple(columns))
-            record(connection, context, inputs, built.rows)
+            record(connection, context, inputs)
             by_year = rows_by_year(connection, name)
         extra: dict[str, Any] = {"rows_by_year": by_year, "folds": len(folds)}
         if folds:

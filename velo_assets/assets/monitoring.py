@@ -99,7 +99,7 @@ def drift_report(
     with warehouse.get_connection() as connection:
         built = replace_table(connection, "monitoring/drift_report", report.table, DRIFT)
         history = keep_drift(connection, report.table, datetime.now(UTC).date())
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
@@ -138,7 +138,7 @@ def post_race_evaluation(context: dg.AssetExecutionContext, warehouse: Warehouse
         replace_table(connection, "monitoring/post_race_strategies", judged.strategies)
         replace_table(connection, "monitoring/module_verdicts", judged.verdicts)
         built = replace_table(connection, "monitoring/post_race_evaluation", judged.races, RACES)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     backtest, served = judged.of("walk-forward"), judged.of("served")
     pictures = {
         name: picture(gap_png(days), f"{words}: log-loss gap to the market, cumulated; rising = worse than the market")
@@ -186,7 +186,7 @@ def roi_archive(context: dg.AssetExecutionContext, warehouse: WarehouseResource)
         table = archive(ledgers, runners, trials=trials)
         columns = tuple(Column(name, words[name], "") for name in table.columns)
         built = replace_table(connection, "monitoring/roi_archive", table, columns)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     return dg.MaterializeResult(metadata=table_metadata(built, columns, trials=trials))
 
 
@@ -215,7 +215,7 @@ def module_weights(context: dg.AssetExecutionContext, warehouse: WarehouseResour
     columns = tuple(Column(name, words[name], "") for name in table.columns)
     with warehouse.get_connection() as connection:
         built = replace_table(connection, "monitoring/module_weights", table, columns)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     return dg.MaterializeResult(metadata=table_metadata(built, columns))
 
 
@@ -270,7 +270,7 @@ def retrain_decision(
     columns = tuple(Column(name, words[name], "") for name in row.columns)
     with warehouse.get_connection() as connection:
         built = append_rows(connection, "monitoring/retrain_decision", row, columns)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     return dg.MaterializeResult(
         metadata=table_metadata(
             built,
@@ -317,7 +317,7 @@ def weekly_report(
             simulated=results_kind(connection) == "simulated",
             drift_history=drift_history_png(history) if history.height else None,
         )
-        record(connection, context, inputs, 1)
+        record(connection, context, inputs)
     return dg.MaterializeResult(metadata={"headline": report.headline, "page": dg.MetadataValue.path(str(report.html))})
 
 

@@ -88,7 +88,7 @@ def recipe(
             # One version more prices the cards, and may be the champion.
             for name in MADE_BY_CHAMPION:
                 forget_build(connection, name)
-        record(connection, context, inputs, 1)
+        record(connection, context, inputs)
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -133,7 +133,7 @@ def predictions(
         new = store_predictions(connection, predict_cards(connection, models, days, datetime.now(UTC)))
         log_predictions(connection, root.reports / "prediction_log")
         create_outcomes(connection)
-        record(connection, context, inputs, new.height)
+        record(connection, context, inputs)
         (rows,) = row_of(connection, "select count(*) from serving.predictions")
         built = Built(PREDICTIONS, int(rows), describe(connection, PREDICTIONS))
     return dg.MaterializeResult(
@@ -181,7 +181,7 @@ def cards(
         for day, frame in frames.items()
     ]
     with warehouse.get_connection() as connection:
-        record(connection, context, inputs, len(pages))
+        record(connection, context, inputs)
     return dg.MaterializeResult(metadata={"pages": dg.MetadataValue.json([str(page) for page in pages])})
 
 

@@ -72,7 +72,7 @@ def _sql_asset(table: SqlTable, code_version: str, after_build: AfterBuild | Non
             inputs = inputs_of(connection, context, window)
             built = refresh_table(connection, table.name, window.start, window.end)
             extra = after_build.follow(connection, data_root.root(), window) if after_build else {}
-            record(connection, context, inputs, built.rows)
+            record(connection, context, inputs)
             by_year = rows_by_year(connection, table.name)
             if built.since:
                 extra |= {"built_since": dg.MetadataValue.text(str(built.since))}

@@ -51,7 +51,7 @@ def ensure_builds(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the table of build records when it is missing."""
     connection.execute(
         "create table if not exists meta.builds ("
-        "name varchar, year integer, fingerprint varchar, row_count bigint, built_at timestamptz, "
+        "name varchar, year integer, fingerprint varchar, built_at timestamptz, "
         "primary key (name, year))"
     )
 
@@ -78,7 +78,7 @@ def inputs_now(
     return {year: _fingerprint(node, year, stored, landed) for year in years}
 
 
-def record_build(connection: duckdb.DuckDBPyConnection, name: str, inputs: Mapping[int, str], rows: int) -> None:
+def record_build(connection: duckdb.DuckDBPyConnection, name: str, inputs: Mapping[int, str]) -> None:
     """Write down that years of an asset were built from the inputs fingerprinted when they were read.
 
     Args:
@@ -86,13 +86,13 @@ def record_build(connection: duckdb.DuckDBPyConnection, name: str, inputs: Mappi
         name: the asset.
         inputs: from `inputs_now`, taken before the inputs were read: what another process changes while a model trains
             then leaves the asset out of date, as it is.
-        rows: rows of the window.
     """
     ensure_builds(connection)
     now = datetime.now(UTC)
     for year, fingerprint in inputs.items():
         connection.execute(
-            "insert or replace into meta.builds values (?, ?, ?, ?, ?)", [name, year, fingerprint, rows, now]
+            "insert or replace into meta.builds (name, year, fingerprint, built_at) values (?, ?, ?, ?)",
+            [name, year, fingerprint, now],
         )
 
 
@@ -129,7 +129,7 @@ def keep_settings(connection: duckdb.DuckDBPyConnection, name: str, found: Mappi
     for year, settings in found.items():
         text = json.dumps(settings, sort_keys=True)
         connection.execute("insert or replace into meta.settings values (?, ?, ?)", [name, year, text])
-        record_build(connection, _SETTINGS + name, {year: hashlib.sha256(text.encode()).hexdigest()}, 0)
+        record_build(connection, _SETTINGS + name, {year: hashlib.sha256(text.encode()).hexdigest()})
 
 
 def forget_settings(connection: duckdb.DuckDBPyConnection, name: str, first: int, last: int) -> None:

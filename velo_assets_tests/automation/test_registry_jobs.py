@@ -83,7 +83,7 @@ def test_what_the_version_before_made_is_out_of_date_after_a_change(registry: Mo
     def build_all() -> None:
         with warehouse.connect("test") as connection:
             for name in (*kept, *MADE_BY_CHAMPION):
-                record_build(connection, name, {WHOLE: "as of now"}, 1)
+                record_build(connection, name, {WHOLE: "as of now"})
 
     for version in (1, 2):
         registry.register(CHAMPION_NAME, FILES, METADATA)

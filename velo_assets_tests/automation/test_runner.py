@@ -32,7 +32,7 @@ def test_years_that_are_asked_for_are_built_whole_although_a_part_has_changed(
     with Warehouse(root.warehouse).connect() as connection:
         write_core(connection)
         refresh_table(connection, SHAPE, *YEAR)
-        record_build(connection, SHAPE, {2021: "as of now"}, 0)
+        record_build(connection, SHAPE, {2021: "as of now"})
         for name in load_table(SHAPE).dependencies:
             record_change(connection, name, *YEAR, date(2021, 9, 3))
     found = []
@@ -90,9 +90,7 @@ def test_a_year_that_was_forgotten_is_emptied_also_when_it_is_asked_for_by_name(
         (root.raceform / f"{year}.csv").write_text(csv_text([row(date=f"{year}-04-26")]), encoding="utf-8")
     with Warehouse(root.warehouse).connect() as connection:
         land(root, connection)
-        record_build(
-            connection, races.name, inputs_now(connection, races, (2015, 2016), year_fingerprints(connection)), 1
-        )
+        record_build(connection, races.name, inputs_now(connection, races, (2015, 2016), year_fingerprints(connection)))
         forget(root, connection, "raceform/2016.csv")
     assert plan([races], root, years=(2016, 2016)) == Plan((races.name,), 2016, 2016, (2015,))
     assert plan([races], root, years=(2015, 2015)) == Plan((races.name,), 2015, 2016, (2015,))

@@ -102,7 +102,7 @@ def test_a_year_built_alone_with_other_columns_leaves_no_year_on_record_that_has
             frame = rows(1).with_columns(race_date=pl.lit(date(year, 1, 1))).select(columns)
             inputs = inputs_now(connection, node(code), [year], landed)
             replace_window(connection, "market/sample", frame, date(year, 1, 1), date(year, 12, 31))
-            record_build(connection, "market/sample", inputs, 1)
+            record_build(connection, "market/sample", inputs)
 
     landed = {2020: "a", 2021: "b"}
     columns = ["race_date", "race_key", "value"]

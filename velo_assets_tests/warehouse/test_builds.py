@@ -33,15 +33,13 @@ def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def build(
-    connection: duckdb.DuckDBPyConnection, node: Node, years: tuple[int, ...], landed: dict[int, str], rows: int
-) -> None:
-    record_build(connection, node.name, inputs_now(connection, node, years, landed), rows)
+def build(connection: duckdb.DuckDBPyConnection, node: Node, years: tuple[int, ...], landed: dict[int, str]) -> None:
+    record_build(connection, node.name, inputs_now(connection, node, years, landed))
 
 
 def build_all(connection: duckdb.DuckDBPyConnection, landed: dict[int, str]) -> None:
     for node in NODES:
-        build(connection, node, tuple(sorted(landed)) if node.is_yearly else (WHOLE,), landed, rows=1)
+        build(connection, node, tuple(sorted(landed)) if node.is_yearly else (WHOLE,), landed)
 
 
 def behind(connection: duckdb.DuckDBPyConnection, landed: dict[int, str], nodes: tuple[Node, ...] = NODES) -> object:
@@ -104,14 +102,14 @@ def test_changed_code_makes_itself_and_what_reads_it_stale(connection: duckdb.Du
 def test_what_was_built_on_stale_inputs_stays_stale(connection: duckdb.DuckDBPyConnection) -> None:
     build_all(connection, LANDED)
     amended = {**LANDED, 2021: "amended"}
-    build(connection, FORM, (2021,), amended, rows=1)
-    build(connection, CORE, (2021,), amended, rows=1)
+    build(connection, FORM, (2021,), amended)
+    build(connection, CORE, (2021,), amended)
     assert behind(connection, amended) == {"features/form": (2021,), "backtest/sheet": (WHOLE,)}
 
 
 def test_an_empty_partition_built_by_hand_disturbs_nothing(connection: duckdb.DuckDBPyConnection) -> None:
     build_all(connection, LANDED)
-    build(connection, CORE, (2012,), LANDED, rows=0)
+    build(connection, CORE, (2012,), LANDED)
     assert behind(connection, LANDED) == {}
 
 
@@ -119,9 +117,9 @@ def test_inputs_that_change_while_an_asset_is_built_leave_it_stale(connection: d
     build_all(connection, LANDED)
     taken = inputs_now(connection, SHEET, (WHOLE,), LANDED)
     amended = {**LANDED, 2021: "amended"}
-    build(connection, CORE, (2021,), amended, rows=1)
-    build(connection, FORM, (2021,), amended, rows=1)
-    record_build(connection, SHEET.name, taken, rows=1)
+    build(connection, CORE, (2021,), amended)
+    build(connection, FORM, (2021,), amended)
+    record_build(connection, SHEET.name, taken)
     assert behind(connection, amended) == {"backtest/sheet": (WHOLE,)}
 
 
@@ -133,10 +131,20 @@ def test_a_forgotten_year_is_emptied_once_and_later_years_refreshed(connection: 
         "features/form": (2020, 2021),
         "backtest/sheet": (WHOLE,),
     }
-    build(connection, CORE, (2020, 2021), left, rows=0)
-    build(connection, FORM, (2020, 2021), left, rows=0)
-    build(connection, SHEET, (WHOLE,), left, rows=1)
+    build(connection, CORE, (2020, 2021), left)
+    build(connection, FORM, (2020, 2021), left)
+    build(connection, SHEET, (WHOLE,), left)
     assert behind(connection, left) == {}
+
+
+def test_a_warehouse_that_counts_rows_beside_its_records_keeps_them(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        "create table meta.builds (name varchar, year integer, fingerprint varchar, row_count bigint, "
+        "built_at timestamptz, primary key (name, year))"
+    )
+    connection.execute("insert into meta.builds values ('core/results', 2019, 'old', 5, now())")
+    build_all(connection, LANDED)
+    assert behind(connection, LANDED) == {}
 
 
 def test_years_that_are_struck_have_to_be_built_again(connection: duckdb.DuckDBPyConnection) -> None:

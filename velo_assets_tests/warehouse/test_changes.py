@@ -48,7 +48,7 @@ def refresh(
     since = {}
     for name in names:
         since[name] = refresh_table(connection, name, date(first_year, 1, 1), NEW_YEARS_EVE).since
-        record_build(connection, name, dict.fromkeys(range(first_year, YEARS[-1] + 1), "as of now"), 0)
+        record_build(connection, name, dict.fromkeys(range(first_year, YEARS[-1] + 1), "as of now"))
     return since
 
 
@@ -118,7 +118,7 @@ def test_a_year_is_built_whole_where_its_story_is_not_known(connection: duckdb.D
 
     forget_build(connection, SHAPE)
     assert first() == NEW_YEAR
-    record_build(connection, SHAPE, {2022: "as of now"}, 0)
+    record_build(connection, SHAPE, {2022: "as of now"})
     assert first() == autumn
     connection.execute("update meta.refreshes set code_version = 'other SQL' where name = ?", [SHAPE])
     assert first() == NEW_YEAR

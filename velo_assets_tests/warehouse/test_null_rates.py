@@ -31,7 +31,7 @@ def connection() -> duckdb.DuckDBPyConnection:
 
 
 def built(connection: duckdb.DuckDBPyConnection, name: str, fingerprint: str) -> None:
-    record_build(connection, name, {2024: fingerprint}, 10)
+    record_build(connection, name, {2024: fingerprint})
 
 
 def test_a_kept_rate_is_quoted_until_its_tables_change(connection: duckdb.DuckDBPyConnection) -> None:
