@@ -6,6 +6,7 @@ With what goes wrong in practice: a race abandoned, a race never predicted, a wi
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ import pytest
 from velo_assets.automation.instance import velo_instance
 from velo_assets.automation.runner import Outcome, RunFailed, execute
 from velo_assets.definitions import defs
-from velo_assets.ingestion.inputs import MARKER_NAME
 from velo_assets.ingestion.landing import land
 from velo_assets.modelling.market import probabilities
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.cards import racecard_from_results, split_country
+from velo_assets.simulation.marker import read_marker, sha256, write_marker
 from velo_assets.warehouse.bench import feature_order
 from velo_assets.warehouse.build import build_table, replace_window
 from velo_assets.warehouse.connection import Warehouse
@@ -37,10 +38,9 @@ PRICES = (
 
 @pytest.fixture(scope="module")
 def root(built_world: BuiltWorld, tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
-    """A copy of the built world. Its marker is gone: files are about to arrive that the simulator never wrote."""
+    """A copy of the built world."""
     path = tmp_path_factory.mktemp("loop") / "data"
     shutil.copytree(built_world.root.path, path, ignore=shutil.ignore_patterns("dagster"))
-    (path / "raceform" / MARKER_NAME).unlink()
     return DataRoot(path)
 
 
@@ -144,7 +144,12 @@ def test_a_card_its_change_its_results_and_what_never_ran(
         pl.lit((day + timedelta(days=1)).isoformat()).alias("date"),
         (pl.col("race_id").cast(pl.Int64) + 500_000).cast(pl.String),
     )
-    pl.concat([results, next_day]).write_csv(root.raceform / "new.csv")
+    new = root.raceform / "new.csv"
+    pl.concat([results, next_day]).write_csv(new)
+    # Made of simulated results, and so one of them: it would not land among them otherwise.
+    marker = read_marker(root.raceform)
+    assert marker is not None
+    write_marker(root.raceform, replace(marker, files={**marker.files, new.name: sha256(new)}))
     after = ["serving/predictions", "serving/cards", "monitoring/post_race_evaluation"]
     nights_work(root, instance, day, *after)
     execute(defs, instance, "refresh", Outcome(), assets=after)
