@@ -71,6 +71,38 @@ RACES = (
     Column("nds_right_expected", "how likely that was if the market was right", "probability"),
 )
 
+DAYS = (
+    *RACES[:4],
+    Column("races", "settled races with a full book that were predicted", "races"),
+    Column("gap_to_market", "mean log-loss less the market's; positive = worse than the market", "nats a race"),
+    Column("gap_se", "standard error of that mean; null with one race", "nats a race"),
+    Column("favourites_won", "races that a favourite won", "races"),
+    Column("top_picks_won", "races that a first choice won", "races"),
+    Column("closing_line_value", "odds taken over closing odds, less 1, mean; null without early odds", ""),
+    Column("bets", "settled bets of all strategies; null for served predictions, which are not bet on", "bets"),
+    Column("staked", "money staked by them", "money"),
+    Column("profit", "money won by them, net of commission", "money"),
+    Column("roi", "profit over money staked", "of turnover"),
+)
+
+STRATEGIES = (
+    Column("race_date", "day of the races", ""),
+    Column("strategy_id", "strategy", ""),
+    Column("bets", "settled bets", "bets"),
+    Column("staked", "money staked", "money"),
+    Column("profit", "money won, net of commission", "money"),
+    Column("roi", "profit over money staked", "of turnover"),
+)
+
+VERDICTS = (
+    *RACES[:3],
+    Column("module", "sqpe, tie or nds", ""),
+    Column("races", "races in which the module and the market spoke", "races"),
+    Column("right", "of these, races whose winner it put above the market", "races"),
+    Column("expected", "how many that would be if the market was right", "races"),
+    Column("z", "difference of the two in standard deviations; null without spread", "sd"),
+)
+
 
 @table_asset(
     "monitoring/drift_report",
@@ -134,9 +166,9 @@ def post_race_evaluation(context: dg.AssetExecutionContext, warehouse: Warehouse
         inputs = inputs_of(connection, context, None)
     with warehouse.get_connection() as connection:
         judged = post_race(connection, DECISION_PRICE.kind)
-        replace_table(connection, "monitoring/post_race_days", judged.days)
-        replace_table(connection, "monitoring/post_race_strategies", judged.strategies)
-        replace_table(connection, "monitoring/module_verdicts", judged.verdicts)
+        replace_table(connection, "monitoring/post_race_days", judged.days, DAYS)
+        replace_table(connection, "monitoring/post_race_strategies", judged.strategies, STRATEGIES)
+        replace_table(connection, "monitoring/module_verdicts", judged.verdicts, VERDICTS)
         built = replace_table(connection, "monitoring/post_race_evaluation", judged.races, RACES)
         record(connection, context, inputs)
     backtest, served = judged.of("walk-forward"), judged.of("served")
@@ -184,7 +216,7 @@ def roi_archive(context: dg.AssetExecutionContext, warehouse: WarehouseResource)
         trials = count_trials(connection, data_fingerprint(runners))
         ledgers = read_ledgers(connection, (strategy_id for (strategy_id,) in ids), READ_OF_BETS)
         table = archive(ledgers, runners, trials=trials)
-        columns = tuple(Column(name, words[name], "") for name in table.columns)
+        columns = tuple(Column(name, *words[name]) for name in table.columns)
         built = replace_table(connection, "monitoring/roi_archive", table, columns)
         record(connection, context, inputs)
     return dg.MaterializeResult(metadata=table_metadata(built, columns, trials=trials))
@@ -212,7 +244,7 @@ def module_weights(context: dg.AssetExecutionContext, warehouse: WarehouseResour
         "race_date", "race_key", "runner_key"
     )
     table = fit(frame)
-    columns = tuple(Column(name, words[name], "") for name in table.columns)
+    columns = tuple(Column(name, *words[name]) for name in table.columns)
     with warehouse.get_connection() as connection:
         built = replace_table(connection, "monitoring/module_weights", table, columns)
         record(connection, context, inputs)
@@ -267,7 +299,7 @@ def retrain_decision(
         drift=read_unlearnt_drift(report, models[0].bundle.data_end if models else None),
     )
     row = decision.to_frame()
-    columns = tuple(Column(name, words[name], "") for name in row.columns)
+    columns = tuple(Column(name, *words[name]) for name in row.columns)
     with warehouse.get_connection() as connection:
         built = append_rows(connection, "monitoring/retrain_decision", row, columns)
         record(connection, context, inputs)

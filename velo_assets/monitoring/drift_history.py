@@ -11,20 +11,26 @@ import duckdb
 import polars as pl
 
 from velo_assets.monitoring.triggers import USUAL_TIMES
-from velo_assets.warehouse.build import table_exists, transaction
+from velo_assets.warehouse.build import comment_columns, table_exists, transaction
 from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.sql_table import Column
 
-HISTORY = {
-    "report_date": "date",
-    "family": "varchar",
-    "columns": "integer",
-    "moved": "integer",
-    "gone_missing": "integer",
-    "worst_ratio": "double",
-    "reference_end": "date",
+HISTORY: dict[str, tuple[str, str, str]] = {
+    "report_date": ("date", "day of the report", ""),
+    "family": ("varchar", "feature family, `predictions` or `target`", ""),
+    "columns": ("integer", "columns judged", "columns"),
+    "moved": ("integer", "of these, columns that moved", "columns"),
+    "gone_missing": ("integer", "of these, columns whose missing share moved", "columns"),
+    "worst_ratio": (
+        "double",
+        "largest PSI over its limit, the larger of threshold and unusual; null where the usual is not known yet",
+        "",
+    ),
+    "reference_end": ("date", "last training day that the report held the racing against", ""),
 }
-"""Columns of monitoring.drift_history: `worst_ratio` is the largest PSI over its limit in the family, the limit
-being the larger of the resampled threshold and what is unusual between years; null where the usual is not known yet."""
+"""Column of monitoring.drift_history to DuckDB type, description and unit."""
+
+HISTORY_COLUMNS = tuple(Column(name, words, unit) for name, (_, words, unit) in HISTORY.items())
 
 
 def keep_drift(connection: duckdb.DuckDBPyConnection, table: pl.DataFrame, report_date: date) -> pl.DataFrame:
@@ -49,9 +55,10 @@ def keep_drift(connection: duckdb.DuckDBPyConnection, table: pl.DataFrame, repor
         (pl.col("psi") / limit).max().alias("worst_ratio"),
         pl.col("reference_end").max(),
     )
-    declared = ", ".join(f'"{name}" {kind}' for name, kind in HISTORY.items())
+    declared = ", ".join(f'"{name}" {kind}' for name, (kind, _, _) in HISTORY.items())
     with transaction(connection):
         connection.execute(f"create table if not exists monitoring.drift_history ({declared})")
+        comment_columns(connection, "monitoring/drift_history", HISTORY_COLUMNS)
         connection.execute("delete from monitoring.drift_history where report_date = ?", [report_date])
         if rows.height:
             connection.register("drift_rows", rows.to_arrow())

@@ -47,16 +47,16 @@ WEIGHT_SCHEMA: dict[str, pl.DataType] = {
 }
 """Columns of monitoring.module_weights."""
 
-COLUMN_WORDS = {
-    "first_day": "first race day of the window",
-    "last_day": "last race day of the window",
-    "races": "settled, fully priced races of the window",
-    "module": "market (exponent of the price), sqpe, tie or nds",
-    "weight": "fitted coefficient: 0 adds nothing to the market, 1 is to be believed as it stands",
-    "standard_error": "of the weight",
-    "z": "weight over its standard error; for the market its distance from 1",
+COLUMN_WORDS: dict[str, tuple[str, str]] = {
+    "first_day": ("first race day of the window", ""),
+    "last_day": ("last race day of the window", ""),
+    "races": ("settled, fully priced races of the window", "races"),
+    "module": ("market (exponent of the price), sqpe, tie or nds", ""),
+    "weight": ("fitted coefficient: 0 adds nothing to the market, 1 is to be believed as it stands", ""),
+    "standard_error": ("of the weight", ""),
+    "z": ("weight over its standard error; for the market its distance from 1", ""),
 }
-"""What each column is."""
+"""What each column is, and its unit."""
 
 
 def module_weights(

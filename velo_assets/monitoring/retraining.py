@@ -31,18 +31,18 @@ DECISION_SCHEMA: dict[str, pl.DataType] = {
 }
 """Columns of monitoring.retrain_decision."""
 
-COLUMN_WORDS = {
-    "decided_at": "when the decision was made, UTC",
-    "retrain": "train a challenger",
-    "reason": "why, or why not",
-    "cusum": "CUSUM of the log-loss gap to the market, the channel nearest to its threshold [sd]",
-    "cusum_threshold": "alarm above it [sd]",
-    "races_since": "races watched since the champion's training ended [races]",
-    "drifted_columns": "columns that moved since the champion's training; null with few racing days since [columns]",
-    "days_since_training": "days since the champion's training ended [days]",
-    "year": "year whose models a training would fit",
+COLUMN_WORDS: dict[str, tuple[str, str]] = {
+    "decided_at": ("when the decision was made, UTC", ""),
+    "retrain": ("train a challenger", ""),
+    "reason": ("why, or why not", ""),
+    "cusum": ("CUSUM of the log-loss gap to the market, the channel nearest to its threshold", "sd"),
+    "cusum_threshold": ("alarm above it", "sd"),
+    "races_since": ("races watched since the champion's training ended", "races"),
+    "drifted_columns": ("columns that moved since the champion's training; null with few racing days since", "columns"),
+    "days_since_training": ("days since the champion's training ended", "days"),
+    "year": ("year whose models a training would fit", ""),
 }
-"""What each column is."""
+"""What each column is, and its unit."""
 
 
 @dataclass(frozen=True)

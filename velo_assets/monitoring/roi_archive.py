@@ -34,22 +34,25 @@ ARCHIVE_SCHEMA: dict[str, pl.DataType] = {
 }
 """Columns of monitoring.roi_archive."""
 
-COLUMN_WORDS = {
-    "strategy_id": "strategy",
-    "pattern": "strategy (all its bets), regime, course, trainer or tag",
-    "value": "which regime, course, trainer or tag",
-    "bets": "settled bets",
-    "wins": "wins, dead heats in part",
-    "expected_wins": "wins that the market's probabilities let expect",
-    "turnover": "money staked",
-    "profit": "money won, net of commission",
-    "roi": "profit over turnover",
-    "roi_low": "lower end of the 95% interval by race day, corrected for skewness",
-    "roi_high": "upper end",
-    "a_over_e": "wins over expected wins",
-    "best_of_k_95": "ROI that the best of as many tried groups shows one time in twenty without any edge",
+COLUMN_WORDS: dict[str, tuple[str, str]] = {
+    "strategy_id": ("strategy", ""),
+    "pattern": ("strategy (all its bets), regime, course, trainer or tag", ""),
+    "value": ("which regime, course, trainer or tag", ""),
+    "bets": ("settled bets", "bets"),
+    "wins": ("wins, dead heats in part", "wins"),
+    "expected_wins": ("wins that the market's probabilities let expect", "wins"),
+    "turnover": ("money staked", "money"),
+    "profit": ("money won, net of commission", "money"),
+    "roi": ("profit over turnover", "of turnover"),
+    "roi_low": ("lower end of the 95% interval by race day, corrected for skewness", "of turnover"),
+    "roi_high": ("upper end", "of turnover"),
+    "a_over_e": ("wins over expected wins", ""),
+    "best_of_k_95": (
+        "ROI that the best of as many tried groups shows one time in twenty without any edge",
+        "of turnover",
+    ),
 }
-"""What each column is."""
+"""What each column is, and its unit."""
 
 
 READ_OF_BETS = (*READ_BY_BREAKDOWNS, "runner_key")

@@ -19,7 +19,7 @@ import polars as pl
 
 from velo_assets.modelling.races import KEYS
 from velo_assets.serving.bundle import Bundle, load_bundle
-from velo_assets.warehouse.build import table_exists, transaction
+from velo_assets.warehouse.build import comment_columns, table_exists, transaction
 from velo_assets.warehouse.export import matrix_features
 from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.sql_table import Column
@@ -305,6 +305,7 @@ def store_predictions(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame)
     columns = ", ".join(f"{name} {kind}" for name, (kind, _, _) in TYPES.items())
     with transaction(connection):
         connection.execute(f"create table if not exists serving.predictions ({columns})")
+        comment_columns(connection, PREDICTIONS, PREDICTION_COLUMNS)
         stored = frame_of(connection, "select distinct request_id from serving.predictions")
         new = rows.join(stored, on="request_id", how="anti", maintain_order="left")
         if new.height:

@@ -14,24 +14,40 @@ import polars as pl
 
 from velo_assets.reports.pages import write_page
 from velo_assets.serving.predict import PREDICTIONS
-from velo_assets.warehouse.build import table_exists, transaction
+from velo_assets.warehouse.build import comment_columns, table_exists, transaction
 from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.sql_table import Column
 
-LOG_TYPES = {
-    "timestamp": "timestamptz",
-    "request_id": "varchar",
-    "race_id": "bigint",
-    "horse_id": "bigint",
-    "model_name": "varchar",
-    "model_version": "integer",
-    "is_champion": "boolean",
-    "sqpe_prob": "double",
-    "tie_intent": "double",
-    "final_prob": "double",
-    "result_position": "integer",
-    "won": "integer",
+LOG = "serving/prediction_log"
+OUTCOMES = "serving/prediction_outcomes"
+
+LOG_TYPES: dict[str, tuple[str, str, str]] = {
+    "timestamp": ("timestamptz", "when the prediction was made", ""),
+    "request_id": ("varchar", "one per race, model version and card version", ""),
+    "race_id": ("bigint", "race; race_key of the other tables", ""),
+    "horse_id": ("bigint", "horse; horse_key of the other tables", ""),
+    "model_name": ("varchar", "registered name of the model", ""),
+    "model_version": ("integer", "its version", ""),
+    "is_champion": ("boolean", "the serving version; others predict in its shadow", ""),
+    "sqpe_prob": ("double", "win probability of the fundamental model, without any price of the race", "probability"),
+    "tie_intent": ("double", "intent: log-odds on top of the market", "log-odds"),
+    "final_prob": ("double", "win probability that the model stands for", "probability"),
+    "result_position": ("integer", "null for ever: the result is in serving.prediction_outcomes", ""),
+    "won": ("integer", "null for ever: likewise", ""),
 }
-"""Fields of the log. The last two are null when a line is written, and stay so: see `serving.prediction_outcomes`."""
+"""Field of the log to DuckDB type, description and unit. The last two are null when a line is written, and stay so: see
+`serving.prediction_outcomes`."""
+
+LOG_COLUMNS = tuple(Column(name, words, unit) for name, (_, words, unit) in LOG_TYPES.items())
+
+OUTCOME_COLUMNS = (
+    *LOG_COLUMNS[:-2],
+    Column("race_date", "day of the race", ""),
+    Column("result_position", "position past the post; null for non-finishers and without a result", ""),
+    Column("won", "1 = won, alone or in a dead heat; null without a result", ""),
+    Column("win_share", "part of the win: 1 won, 1/n in a dead heat of n, 0 lost; null without a result", "0-1"),
+    Column("outcome", "settled, non-runner, void, no result or awaited", ""),
+)
 
 
 def log_predictions(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[Path]:
@@ -107,6 +123,7 @@ def create_outcomes(connection: duckdb.DuckDBPyConnection) -> None:
         left join core.results as results on results.race_key = log.race_id and results.horse_key = log.horse_id
         """
     )
+    comment_columns(connection, OUTCOMES, OUTCOME_COLUMNS)
 
 
 def served_predictions(
@@ -169,8 +186,9 @@ def served_predictions(
 
 
 def _create_log(connection: duckdb.DuckDBPyConnection) -> None:
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in LOG_TYPES.items())
+    columns = ", ".join(f'"{name}" {kind}' for name, (kind, _, _) in LOG_TYPES.items())
     connection.execute(f"create table if not exists serving.prediction_log ({columns})")
+    comment_columns(connection, LOG, LOG_COLUMNS)
 
 
 def _write_lines(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> Path:

@@ -14,6 +14,7 @@ from velo_assets.assets.serving import DECIDED, TRAIN_TAG
 from velo_assets.automation.runner import Outcome, RunFailed, execute, plan, run_chain
 from velo_assets.definitions import build_defs, defs
 from velo_assets.modelling.market import FALLBACK_METHOD, METHODS, choose_methods
+from velo_assets.monitoring.roi_archive import LEAST_BETS
 from velo_assets.partitions import Window, range_tags
 from velo_assets.resources.models import RegistryResource
 from velo_assets.warehouse.builds import found_settings
@@ -104,6 +105,30 @@ def test_every_column_of_the_backtest_is_described_in_the_ui_and_in_the_warehous
         line for line in made_of.splitlines() if line.startswith("| won_last | features.runner_features.won_last |")
     )
     assert "raceform.pos" in line
+
+
+@pytest.mark.parametrize("layer", ["monitoring", "serving"])
+def test_every_column_is_stored_with_what_it_is(built_world: BuiltWorld, layer: str) -> None:
+    with built_world.warehouse.connect("test") as connection:
+        columns = connection.execute(
+            "select table_name, column_name, comment from duckdb_columns() "
+            "where database_name = current_database() and schema_name = ?",
+            [layer],
+        ).fetchall()
+    assert len({table for table, _, _ in columns}) >= 3
+    assert [(table, name) for table, name, comment in columns if not comment or comment == name.replace("_", " ")] == []
+
+
+def test_every_strategy_is_in_the_archive_of_returns(built_world: BuiltWorld) -> None:
+    with built_world.warehouse.connect("test") as connection:
+        bet_on = connection.execute(
+            "select strategy_id from backtest.bets where status in ('won', 'placed', 'lost') group by 1 "
+            "having count(*) >= ? order by 1",
+            [LEAST_BETS],
+        ).fetchall()
+        kept = connection.execute("select distinct strategy_id from monitoring.roi_archive order by 1").fetchall()
+    assert ("market_all",) in kept
+    assert kept == bet_on
 
 
 def test_form_curves_lead_back_to_results(built_world: BuiltWorld) -> None:
