@@ -127,7 +127,7 @@ def drift_report(
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     root, window = data_root.root(), model_registry.training_window(CHAMPION_NAME)
-    report = write_drift_report(root, warehouse.warehouse(), DECISION_PRICE.kind, window)
+    report = write_drift_report(root, warehouse.warehouse(), window, closing_price=DECISION_PRICE.is_closing)
     with warehouse.get_connection() as connection:
         built = replace_table(connection, "monitoring/drift_report", report.table, DRIFT)
         history = keep_drift(connection, report.table, datetime.now(UTC).date())

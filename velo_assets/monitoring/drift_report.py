@@ -105,15 +105,15 @@ def choose_periods(race_dates: pl.Series, training: tuple[date, date] | None) ->
 
 
 def write_drift_report(
-    root: DataRoot, warehouse: Warehouse, price_kind: str, training: tuple[date, date] | None = None
+    root: DataRoot, warehouse: Warehouse, training: tuple[date, date] | None = None, *, closing_price: bool
 ) -> DriftReport:
     """Measure drift of features, predictions and target, and write the pages.
 
     Args:
         root: the data root; pages go to reports/drift_report.html and reports/drift/.
         warehouse: held only while predictions are read.
-        price_kind: the decision price, named on the page.
         training: first and last training day of the serving model; None when there is none.
+        closing_price: whether predictions rest on a price that is known at the off only.
 
     Raises:
         ValueError: there is no year with a year before it.
@@ -161,7 +161,7 @@ def write_drift_report(
     page = root.reports / "drift_report.html"
     html = render_page(
         "drift.html.j2",
-        banners=banners(simulated=simulated, closing_price=price_kind == "sp"),
+        banners=banners(simulated=simulated, closing_price=closing_price),
         facts=f"{start} to {end} against {periods.reference_start} to {periods.reference_end}",
         footer="Made by VELO. Thresholds resample whole racing days of the reference; one column in a thousand crosses "
         "its threshold when nothing has changed. The usual is the largest movement between two training years of the "
