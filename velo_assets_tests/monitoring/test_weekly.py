@@ -102,7 +102,7 @@ def test_a_week_of_racing_is_told_with_intervals(connection: duckdb.DuckDBPyConn
     text = report.markdown.read_text()
     assert "| velo 1 | champion | blend | 10 | −0.1823 |" in text
     assert "| blend_all | 20 | 0.0 | 0.0% |" in text
-    assert "a training was asked for; calendar: the champion learned until 2023-03-01" in text
+    assert "a training was asked for; calendar: the newest version learned until 2023-03-01" in text
     assert "SIMULATED" in text
     assert "CLOSING PRICE" in text
     page = report.html.read_text()
