@@ -29,7 +29,7 @@ MONITORING_CODE = code_version(
 
 DRIFT = (
     Column("family", "feature family, `predictions` or `target`", ""),
-    Column("column", "column", ""),
+    Column("column", "the column of that family that is judged", ""),
     Column("psi", "population stability index over values that are there", ""),
     Column("psi_threshold", "exceeded once in a thousand when nothing has changed, racing days resampled", ""),
     Column("psi_usual", "largest index of a training year against the others, same season; null with under three", ""),
