@@ -1,4 +1,4 @@
-"""What choosing between two recipes costs the promotion gate: a simulation of luck alone, in seconds.
+"""What choosing between two recipes and trying a version repeatedly cost the promotion gate: luck alone, in seconds.
 
 Two recipes without edge have a gain over the market that is noise, one number a fold. The gate passes what lies 1.96
 standard errors above 0, one time in forty. Which recipe is judged is chosen by the folds, as `choose_shipped` does.
@@ -9,6 +9,8 @@ standard errors above 0, one time in forty. Which recipe is judged is chosen by 
 from __future__ import annotations
 
 import numpy as np
+
+from velo_assets.modelling.promotion import TRIAL_CLEARANCE, TRIAL_DAYS
 
 FOLDS = 6
 """Of equal size, as Hong Kong 2018 to 2023."""
@@ -38,6 +40,20 @@ def lucky_passes(correlation: float, seed: int = 7) -> tuple[float, float, float
     return fixed, chosen, by_fold
 
 
+def lucky_trials(clearance: float, seed: int = 7) -> float:
+    """How often an equal challenger passes one of the trials of `promotion.TRIAL_DAYS`.
+
+    Args:
+        clearance: standard errors that the gain must lie above 0.
+        seed: of the worlds.
+    """
+    generator = np.random.default_rng(seed)
+    days = np.array(TRIAL_DAYS)
+    added = np.diff(np.concatenate(([0], days)))
+    gain = np.cumsum(generator.normal(size=(WORLDS, len(days))) * np.sqrt(added), axis=1) / np.sqrt(days)
+    return float((gain.max(axis=1) > clearance).mean())
+
+
 def section() -> list[str]:
     """Lines of docs/gate_study.md."""
     lines = [
@@ -58,6 +74,13 @@ def section() -> list[str]:
         "",
         "The gate judges the nested choice (`betting.backtest.judged_probability`), for the version on trial and for",
         "the champion alike, so the choice costs nothing of its one pass in forty.",
+        "",
+        "## What trying a version four times would cost",
+        "",
+        f"A challenger meets the champion after {', '.join(map(str, TRIAL_DAYS))} racing days since the training of",
+        "the younger one, each time on all races since (`serving/trial.py`). Simulated as above, one of two equal",
+        f"versions would pass one of these at {PASSES_ABOVE} standard errors in {lucky_trials(PASSES_ABOVE):.1%} of",
+        f"cases, and does at the {TRIAL_CLEARANCE} that are asked for in {lucky_trials(TRIAL_CLEARANCE):.1%}.",
         "",
     ]
     return lines

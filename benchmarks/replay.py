@@ -41,7 +41,7 @@ from velo_assets.warehouse.build import build_table, replace_window
 from velo_assets.warehouse.catalogue import catalogue_hash
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import export_matrix, feature_columns, training_frame
-from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.query import frame_of, row_of
 from velo_assets.warehouse.sql_table import all_tables
 
 T = TypeVar("T")
@@ -165,7 +165,11 @@ def night(
             now,
             champion_data_end=serving.bundle.data_end,
             last_trained=serving.bundle.data_end,
-            last_result=previous,
+            racing_days=row_of(
+                connection,
+                "select count(distinct race_date) from core.results where race_date > ?",
+                [serving.bundle.data_end],
+            )[0],
             readings=readings,
             drift=None,
         )

@@ -161,7 +161,7 @@ def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-0
             new = store_predictions(connection, rows)
             log_predictions(connection, root.reports / "prediction_log")
             create_outcomes(connection)
-            frame = read_card_page(connection, race_day, models[0])
+            frame = read_card_page(connection, race_day, (able or models)[0])
             simulated = results_kind(connection) == "simulated"
         page = write_card_page(
             frame,

@@ -14,6 +14,7 @@ import pytest
 from velo_assets.automation.instance import velo_instance
 from velo_assets.automation.runner import Outcome, run_chain
 from velo_assets.definitions import defs
+from velo_assets.resources.models import registry_of
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.world import simulate
 from velo_assets.warehouse.connection import Warehouse
@@ -60,6 +61,15 @@ def webhook() -> Iterator[Webhook]:
         yield hook
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model registry with tables and nothing else: making the tables takes seconds, copying the file does not."""
+    registry = registry_of(DataRoot(tmp_path_factory.mktemp("store")))
+    with registry._writing("make tables") as client:
+        client.search_experiments()
+    return registry.database
 
 
 @pytest.fixture(scope="session")

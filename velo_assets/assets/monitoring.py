@@ -284,7 +284,10 @@ def retrain_decision(
         if able and able[0] is models[0]:
             # At the prices it learned from: its quiet-time gaps are of these.
             watched = watched_frame(connection, models[0].bundle.cutoff, models[0].bundle.price_kind)
-        (last_result,) = row_of(connection, "select max(race_date) from core.results")
+        last_trained = max((model.bundle.data_end for model in models), default=None)
+        (racing_days,) = row_of(
+            connection, "select count(distinct race_date) from core.results where race_date > ?", [last_trained]
+        )
     readings = {}
     if watched is not None and watched.height:
         bundle = models[0].bundle
@@ -292,8 +295,8 @@ def retrain_decision(
     decision = decide_retraining(
         datetime.now(UTC),
         champion_data_end=models[0].bundle.data_end if models else None,
-        last_trained=max(model.bundle.data_end for model in models) if models else None,
-        last_result=last_result,
+        last_trained=last_trained,
+        racing_days=racing_days,
         readings=readings,
         silent={} if able else lacking,
         drift=read_unlearnt_drift(report, models[0].bundle.data_end if models else None),

@@ -11,9 +11,10 @@ from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
 from velo_assets.settings import DECISION_PRICE
-from velo_assets.warehouse.build import Built, describe
+from velo_assets.warehouse.build import Built, append_rows, describe
 from velo_assets.warehouse.builds import forget_build
 from velo_assets.warehouse.query import row_of
+from velo_assets.warehouse.sql_table import Column
 
 SERVING_CODE = code_version(
     "assets/serving",
@@ -93,8 +94,50 @@ def recipe(
 
 
 @table_asset(
+    "serving/trial",
+    ["serving/recipe", "core/results", "features/runner_features", "market/probabilities"],
+    "The standing challenger against the champion on races that neither has learned from: 30, 60, 120 and 240 racing "
+    "days after the training of the younger one; champion if it passes the gate. One row a trial.",
+    {"lightgbm", "mlflow"},
+    SERVING_CODE,
+)
+def trial(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, model_registry: RegistryResource
+) -> dg.MaterializeResult[None]:
+    """Compare the two versions when a trial is due."""
+    from velo_assets.assets.backtest import REPORT_CODE
+    from velo_assets.serving.trial import COLUMN_WORDS, TRIALS, trial_frame, try_challenger
+
+    with warehouse.get_connection() as connection:
+        inputs = inputs_of(connection, context, None)
+    tried = try_challenger(warehouse.warehouse(), model_registry.registry(), CHAMPION_NAME, REPORT_CODE)
+    columns = tuple(Column(name, words, "") for name, words in COLUMN_WORDS.items())
+    metadata: dict[str, Any] = {"tried": tried is not None}
+    if tried is not None:
+        metadata |= {
+            "version": tried.challenger.version,
+            "promoted": tried.decision.promoted,
+            "gate": tried.decision.summary,
+        }
+    with warehouse.get_connection() as connection:
+        built = append_rows(connection, TRIALS, trial_frame(tried), columns)
+        if tried is not None and tried.decision.promoted:
+            for name in MADE_BY_CHAMPION:
+                forget_build(connection, name)
+        record(connection, context, inputs, built.rows)
+    return dg.MaterializeResult(metadata=table_metadata(built, columns, **metadata))
+
+
+@table_asset(
     "serving/predictions",
-    ["serving/recipe", "core/races", "core/entries", "features/runner_features", "market/probabilities"],
+    [
+        "serving/recipe",
+        "serving/trial",
+        "core/races",
+        "core/entries",
+        "features/runner_features",
+        "market/probabilities",
+    ],
     "Upcoming races priced by the champion, challengers in its shadow; written once per race, model and card version. "
     "The log is serving.prediction_log and reports/prediction_log/.",
     {"lightgbm", "duckdb"},
@@ -167,13 +210,15 @@ def cards(
     """Write the page of every day with races that wait for their result."""
     from velo_assets.ingestion.manifest import results_kind
     from velo_assets.serving.card_page import read_card_page, write_card_page
-    from velo_assets.serving.predict import card_days, serving_models
+    from velo_assets.serving.predict import card_days, readable, serving_models
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
     root = data_root.root()
-    serving = serving_models(model_registry.registry(), CHAMPION_NAME)[0]
+    models = serving_models(model_registry.registry(), CHAMPION_NAME)
     with warehouse.get_connection() as connection:
+        able, _ = readable(connection, models)
+        serving = (able or models)[0]
         frames = {day: read_card_page(connection, day, serving) for day in card_days(connection)}
         simulated = results_kind(connection) == "simulated"
     pages = [
@@ -187,7 +232,7 @@ def cards(
 
 def assets() -> list[dg.AssetsDefinition]:
     """The assets of the layer."""
-    return [recipe, predictions, cards]
+    return [recipe, trial, predictions, cards]
 
 
 def _last_backtest_run(context: dg.AssetExecutionContext) -> str:

@@ -19,6 +19,7 @@ from velo_assets.settings import TIMEZONE
 
 DECISION = dg.AssetKey(["monitoring", "retrain_decision"])
 RECIPE = dg.AssetKey(["serving", "recipe"])
+TRIAL = dg.AssetKey(["serving", "trial"])
 WEEKLY = dg.AssetKey(["monitoring", "weekly_report"])
 
 MONDAY = 0
@@ -63,6 +64,7 @@ def tell_alarms(context: dg.SensorEvaluationContext, notifier: NotifierResource)
     messages = [
         *_alarms(context.instance, seen),
         *_news(context.instance, RECIPE, seen, _judged),
+        *_news(context.instance, TRIAL, seen, _tried),
         *_week(context.instance, seen),
     ]
     cursor = json.dumps(seen, sort_keys=True)
@@ -139,8 +141,14 @@ def _week(instance: dg.DagsterInstance, seen: dict[str, Any]) -> list[Message]:
 
 
 def _judged(metadata: dict[str, Any]) -> Message | None:
-    if not metadata["trained"]:
-        return None
+    return _verdict(metadata) if metadata["trained"] else None
+
+
+def _tried(metadata: dict[str, Any]) -> Message | None:
+    return _verdict(metadata) if metadata["tried"] else None
+
+
+def _verdict(metadata: dict[str, Any]) -> Message:
     verdict = "promoted, it is champion now" if metadata["promoted"] else "refused by the gate, the champion stays"
     return Message(f"VELO: version {metadata['version']} {verdict}", str(metadata["gate"]))
 

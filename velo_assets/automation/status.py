@@ -13,7 +13,7 @@ from dagster._core.scheduler.instigation import InstigatorStatus
 
 from velo_assets.automation.schedules import NIGHTLY_HOUR, nightly_schedule
 from velo_assets.ingestion.manifest import results_kind
-from velo_assets.monitoring.retraining import COOL_OFF_DAYS
+from velo_assets.monitoring.retraining import COOL_OFF_RACE_DAYS
 from velo_assets.monitoring.triggers import CALENDAR_DAYS
 from velo_assets.settings import LAYERS, TIMEZONE, DataRoot
 from velo_assets.warehouse.build import table_exists
@@ -117,8 +117,11 @@ def _model_lines(root: DataRoot) -> list[str]:
         shown = reason if len(reason) <= REASON_SHOWN else reason[:REASON_SHOWN].rsplit(" ", 1)[0] + " ..."
         lines += [f"{title:<12}{learned}, {verdict}", f"            {shown}"]
     if ends:
-        again, old = (max(ends) + timedelta(days=days) for days in (COOL_OFF_DAYS, CALENDAR_DAYS))
-        lines.append(f"Next        an alarm can start a training once results reach {again}, the calendar {old}")
+        newest = max(ends)
+        lines.append(
+            f"Next        an alarm can start a training {COOL_OFF_RACE_DAYS} racing days after {newest}, the calendar "
+            f"on {newest + timedelta(days=CALENDAR_DAYS)}"
+        )
     return lines
 
 

@@ -12,11 +12,13 @@ from datetime import date, datetime
 
 import polars as pl
 
+from velo_assets.modelling.promotion import TRIAL_DAYS
 from velo_assets.monitoring.triggers import CALENDAR_DAYS, CusumReading, DriftReading
 
-COOL_OFF_DAYS = 28
-"""After a training the next one waits for so many days of results: an alarm stays up until the gate has judged the
-challenger, and a trial every night would promote one by chance."""
+COOL_OFF_RACE_DAYS = TRIAL_DAYS[0] + 5
+"""After a training the next one waits for so many days of racing: until the challenger has met the champion on races
+that neither learned from, and the nights after have seen what came of it. A training replaces the challenger, so one
+every few weeks would never let any be tried; and a trial every night would promote one by chance."""
 
 DECISION_SCHEMA: dict[str, pl.DataType] = {
     "decided_at": pl.Datetime("us", "UTC"),
@@ -84,7 +86,7 @@ def decide_retraining(
     *,
     champion_data_end: date | None,
     last_trained: date | None,
-    last_result: date | None,
+    racing_days: int,
     readings: Mapping[str, CusumReading],
     drift: DriftReading | None,
     silent: Mapping[str, Sequence[str]] | None = None,
@@ -95,8 +97,8 @@ def decide_retraining(
         decided_at: now, with a time zone.
         champion_data_end: last training day of the serving model; None when there is none.
         last_trained: last training day of the newest version, champion or challenger; None when there is none.
-        last_result: last day with results; None when there is none. A root that gets no more results learns nothing
-            new, however much time goes by.
+        racing_days: days with results since `last_trained`. A root that gets no more results learns nothing new,
+            however much time goes by.
         readings: CUSUM by channel, see `triggers.watch`.
         drift: latest drift report, see `triggers.read_unlearnt_drift`; None when it is about racing already learnt.
         silent: where no version can predict, the columns that each lacks. That is no alarm to wait for: nobody would be
@@ -129,11 +131,9 @@ def decide_retraining(
     if last_trained is None:
         retrain = False
         reasons.append("no model has been registered yet: serving/recipe trains the first one unasked")
-    elif causes and not silent:
-        days_since = max(0, (min(today, last_result or last_trained) - last_trained).days)
-        if days_since < COOL_OFF_DAYS:
-            retrain = False
-            reasons.append(f"held back: a version learned until {last_trained}, {days_since} days of results ago")
+    elif causes and not silent and racing_days < COOL_OFF_RACE_DAYS:
+        retrain = False
+        reasons.append(f"held back: a version learned until {last_trained}, {racing_days} racing days ago")
     nearest = max(
         readings.values(), key=lambda reading: reading.path.max(initial=0.0) / reading.rule.threshold, default=None
     )

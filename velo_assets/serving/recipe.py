@@ -21,7 +21,7 @@ from velo_assets.modelling.promotion import Candidate, GateDecision
 from velo_assets.modelling.races import KEYS, priced_frame, settled_frame
 from velo_assets.modelling.registry import ModelRegistry, RegisteredModel
 from velo_assets.reports.verdict import judge_backtest, read_backtest
-from velo_assets.serving.bundle import load_bundle, register_bundle
+from velo_assets.serving.bundle import Bundle, load_bundle, register_bundle
 from velo_assets.serving.training import train_bundle, watched_frame
 from velo_assets.settings import DataRoot, DecisionPrice
 from velo_assets.warehouse.catalogue import catalogue_hash
@@ -122,17 +122,22 @@ def _predictions_of(
     with warehouse.connect("races since the champion's training") as connection:
         # At the prices it learned from, whatever the decision price is by now.
         raced = priced_frame(settled_frame(watched_frame(connection, bundle.cutoff, bundle.price_kind)))
-    of_recipe = pl.when(pl.col("basis") == bundle.shipped).then(pl.col("fair_probability"))
     try:
-        since = bundle.predict(raced).select(
-            *KEYS, pl.col("race_date").dt.year().cast(pl.Int32).alias("fold"), of_recipe.alias("probability")
-        )
+        since = priced_by(bundle, raced)
     except MissingFeatureError:
         # The matrix has outgrown the champion: on the races before its training it can still be beaten.
         since = judged.clear()
         silent.append((bundle.cutoff, None))
     return Candidate(
         champion.label, bundle.price_kind, str(run.settings["code"]), pl.concat([judged, since]), tuple(silent)
+    )
+
+
+def priced_by(bundle: Bundle, raced: pl.DataFrame) -> pl.DataFrame:
+    """What a version makes of races since its training, as a `Candidate` has it; null where its recipe is silent."""
+    of_recipe = pl.when(pl.col("basis") == bundle.shipped).then(pl.col("fair_probability"))
+    return bundle.predict(raced).select(
+        *KEYS, pl.col("race_date").dt.year().cast(pl.Int32).alias("fold"), of_recipe.alias("probability")
     )
 
 

@@ -10,7 +10,15 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
-from velo_assets.automation.alarms import DECISION, RECIPE, WEEKLY, NobodyWasToldError, tell_alarms, tell_failures
+from velo_assets.automation.alarms import (
+    DECISION,
+    RECIPE,
+    TRIAL,
+    WEEKLY,
+    NobodyWasToldError,
+    tell_alarms,
+    tell_failures,
+)
 from velo_assets.definitions import defs
 from velo_assets.monitoring.weekly import week_before
 from velo_assets.resources.notifier import NotifierResource
@@ -99,10 +107,14 @@ def test_a_judged_challenger_and_the_week_are_told_but_not_what_was_there_before
     write_week(instance, "2026-11-17 02:05")
     cursor = look(instance, cursor).cursor
     report(instance, RECIPE, trained=True, version=2, promoted=True, gate="lower bound above 0")
+    report(instance, TRIAL, tried=False)
+    cursor = look(instance, cursor).cursor
+    report(instance, TRIAL, tried=True, version=3, promoted=False, gate="no gain")
     look(instance, cursor)
     assert [message["title"] for message in told] == [
         "VELO: the week",
         "VELO: version 2 promoted, it is champion now",
+        "VELO: version 3 refused by the gate, the champion stays",
     ]
 
 

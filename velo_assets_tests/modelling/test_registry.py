@@ -47,16 +47,6 @@ def decision(version: int, reference: str = "market_beta", promoted: bool = True
     )
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with tables and nothing else: making the tables takes seconds, copying the file does not."""
-    folder = tmp_path_factory.mktemp("store")
-    registry = ModelRegistry(f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts")
-    with registry._writing("make tables") as client:
-        client.search_experiments()
-    return registry.database
-
-
 @pytest.fixture
 def registry(empty_store: Path, tmp_path: Path) -> ModelRegistry:
     shutil.copyfile(empty_store, tmp_path / "mlflow.db")

@@ -18,7 +18,7 @@ def decision(**changed: Any) -> RetrainDecision:
     arguments: dict[str, Any] = {
         "champion_data_end": date(2024, 1, 1),
         "last_trained": date(2024, 1, 1),
-        "last_result": date(2024, 5, 31),
+        "racing_days": 150,
         "readings": {"recipe": QUIET},
         "drift": DriftReading(150, (), 3),
     }
@@ -56,29 +56,29 @@ def test_an_old_champion_is_no_cause_once_a_newer_version_was_trained() -> None:
 
 
 def test_a_matrix_that_no_version_can_read_is_trained_on_at_once() -> None:
-    lost = decision(last_trained=date(2024, 5, 30), silent={"velo 3": ["draw", "going"]})
+    lost = decision(racing_days=2, silent={"velo 3": ["draw", "going"]})
     assert lost.retrain
     assert lost.causes == ("lost features of velo 3",)
     assert "lacks draw, going" in lost.reasons[0]
 
 
 def test_a_recent_challenger_holds_the_next_training_back() -> None:
-    held = decision(readings={"recipe": ALARM}, last_trained=date(2024, 5, 20))
+    """It has to meet the champion on thirty racing days before another may take its place."""
+    held = decision(readings={"recipe": ALARM}, racing_days=34)
     assert not held.retrain
-    assert "held back" in held.reasons[-1]
+    assert held.reasons[-1] == "held back: a version learned until 2024-01-01, 34 racing days ago"
+    assert decision(readings={"recipe": ALARM}, racing_days=35).retrain
 
 
 def test_a_root_without_new_results_is_not_trained_again_and_again() -> None:
-    stale = decision(
-        champion_data_end=date(2022, 12, 31), last_trained=date(2022, 12, 31), last_result=date(2022, 12, 31)
-    )
+    stale = decision(champion_data_end=date(2022, 12, 31), last_trained=date(2022, 12, 31), racing_days=0)
     assert stale.causes == ("calendar",)
     assert not stale.retrain
     assert "held back" in stale.reasons[-1]
 
 
 def test_the_first_model_is_trained_unasked_and_not_twice() -> None:
-    first = decision(champion_data_end=None, last_trained=None, last_result=None, readings={}, drift=None)
+    first = decision(champion_data_end=None, last_trained=None, racing_days=0, readings={}, drift=None)
     assert not first.retrain
     assert "unasked" in first.reasons[-1]
     assert first.cusum is None
@@ -93,7 +93,7 @@ def test_the_row_has_the_columns_of_the_table() -> None:
 
 def test_local_time_without_zone_is_refused_and_both_strokes_of_two_differ() -> None:
     nothing: dict[str, Any] = {
-        "champion_data_end": None, "last_trained": None, "last_result": None, "readings": {}, "drift": None,
+        "champion_data_end": None, "last_trained": None, "racing_days": 0, "readings": {}, "drift": None,
     }  # fmt: skip
     with pytest.raises(ValueError, match="zone"):
         decide_retraining(datetime(2024, 10, 27, 1, 30), **nothing)

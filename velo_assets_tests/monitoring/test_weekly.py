@@ -90,7 +90,7 @@ def test_a_week_of_racing_is_told_with_intervals(connection: duckdb.DuckDBPyConn
         datetime(2024, 3, 10, 2, tzinfo=UTC),
         champion_data_end=date(2023, 3, 1),
         last_trained=date(2023, 3, 1),
-        last_result=date(2024, 3, 9),
+        racing_days=150,
         readings={},
         drift=None,
     )
@@ -182,7 +182,7 @@ def test_a_week_long_over_shows_the_newest_decision(connection: duckdb.DuckDBPyC
             datetime(2026, 11, day, 2, tzinfo=UTC),
             champion_data_end=date(2024, 3, 1),
             last_trained=date(2024, 3, 1),
-            last_result=date(2024, 3, 9),
+            racing_days=8,
             readings={},
             drift=None,
         ).to_frame()
