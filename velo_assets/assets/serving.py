@@ -1,6 +1,6 @@
 """Layer serving: the registered recipe, predictions for upcoming races, the log, the card pages."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -33,8 +33,8 @@ SERVING_CODE = code_version(
 TRAIN_TAG = "velo/train"
 """Run tag that asks for a new version; without it the recipe is trained only while there is none."""
 
-DECIDED = "decided"
-"""Value of the tag where a decision to retrain asks, not a person: a version that has learnt all results will do."""
+DECIDED_AT_TAG = "velo/decided_at"
+"""Run tag with the time of the decision to retrain that asks (epoch, seconds); a person who asks gives none."""
 
 MADE_BY_CHAMPION = ("serving/predictions", "serving/cards", "monitoring/drift_report", "monitoring/retrain_decision")
 """Assets that ask the registry which version serves; no fingerprint tells of that."""
@@ -58,15 +58,13 @@ def recipe(
     """Train a challenger when there is cause."""
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
-        (last_result,) = row_of(connection, "select max(race_date) from core.results")
     registry = model_registry.registry()
     versions = registry.list(CHAMPION_NAME) if registry.exists() else []
     metadata: dict[str, Any] = {"versions": len(versions), "trained": False}
-    asked = context.run.tags.get(TRAIN_TAG)
-    if asked == DECIDED and versions:
-        # Two decisions may be made before the version that the first one led to is there, and be acted on in turn.
-        has_learnt = date.fromisoformat(versions[-1].metadata["parameters"]["cutoff"]) > last_result
-        asked = None if has_learnt else asked
+    asked, decided_at = TRAIN_TAG in context.run.tags, context.run.tags.get(DECIDED_AT_TAG)
+    if versions and decided_at and versions[-1].registered_at.timestamp() > float(decided_at):
+        # A second decision, made before the version was there that the first one led to, asks for nothing more.
+        asked = False
     if not versions or asked:
         from velo_assets.assets.backtest import REPORT_CODE
         from velo_assets.serving.recipe import train_version

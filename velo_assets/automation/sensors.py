@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from velo_assets.assets.serving import DECIDED, TRAIN_TAG
+from velo_assets.assets.serving import DECIDED_AT_TAG, TRAIN_TAG
 from velo_assets.automation.alarms import ALARM_SENSORS
 from velo_assets.automation.jobs import evaluate, land, refresh, train
 from velo_assets.automation.retention import old_runs
@@ -117,7 +117,10 @@ def retrain_when_asked(context: dg.SensorEvaluationContext) -> dg.SensorResult |
     if not _metadata(records[0], "retrain"):
         return dg.SensorResult(skip_reason=dg.SkipReason("The decision was to keep the champion."), cursor=cursor)
     year = int(_metadata(records[0], "year") or datetime.now(UTC).year)
-    request = dg.RunRequest(run_key=f"retrain-{cursor}", tags={**range_tags(year, year), TRAIN_TAG: DECIDED})
+    request = dg.RunRequest(
+        run_key=f"retrain-{cursor}",
+        tags={**range_tags(year, year), TRAIN_TAG: "yes", DECIDED_AT_TAG: str(records[0].timestamp)},
+    )
     return dg.SensorResult(run_requests=[request], cursor=cursor)
 
 

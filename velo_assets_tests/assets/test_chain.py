@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from velo_assets.assets.builds import nodes_of
-from velo_assets.assets.serving import DECIDED, TRAIN_TAG
+from velo_assets.assets.serving import DECIDED_AT_TAG, TRAIN_TAG
 from velo_assets.automation.runner import Outcome, RunFailed, execute, plan, run_chain
 from velo_assets.definitions import build_defs, defs
 from velo_assets.modelling.market import FALLBACK_METHOD, METHODS, choose_methods
@@ -380,8 +380,8 @@ def test_a_feature_that_vanished_fails_in_words_and_leaves_the_table_as_it_was(b
     assert contents(built_world, ("models.disruption", "meta.builds")) == before
 
 
-def test_a_second_decision_trains_no_second_challenger_on_the_same_results(built_world: BuiltWorld) -> None:
-    tags = {TRAIN_TAG: DECIDED}
+def test_a_decision_made_before_the_newest_version_was_there_trains_no_second_one(built_world: BuiltWorld) -> None:
+    tags = {TRAIN_TAG: "yes", DECIDED_AT_TAG: "1.0"}
     execute(defs, built_world.instance, "train", Outcome(), assets=["serving/recipe"], tags=tags)
     shown = materialization(built_world, "serving/recipe").metadata
     assert (shown["trained"].value, shown["versions"].value) == (False, 1)
