@@ -122,7 +122,7 @@ def trial(
         if tried is not None and tried.decision.promoted:
             for name in MADE_BY_CHAMPION:
                 forget_build(connection, name)
-        record(connection, context, inputs, built.rows)
+        record(connection, context, inputs)
     return dg.MaterializeResult(metadata=table_metadata(built, columns, **metadata))
 
 
