@@ -5,7 +5,6 @@ Belongs here: files and folders as wholes. Does not belong here: their contents,
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ import duckdb
 
 from velo_assets.doctor import live_runs
 from velo_assets.settings import DataRoot
+from velo_assets.simulation.marker import sha256
 from velo_assets.warehouse.connection import Warehouse
 
 _GENERATED_FOLDERS = ("landing", "exports", "mlartifacts", "reports", "dagster", "snapshots", "warehouse.duckdb.tmp")
@@ -117,7 +117,7 @@ def backup(root: DataRoot, destination: Path, now: datetime | None = None) -> Pa
             for name in _BACKED_UP_FOLDERS:
                 if (root.path / name).is_dir():
                     shutil.copytree(root.path / name, partial / name)
-        files = {str(path.relative_to(partial)): _sha256(path) for path in sorted(partial.rglob("*")) if path.is_file()}
+        files = {str(path.relative_to(partial)): sha256(path) for path in sorted(partial.rglob("*")) if path.is_file()}
         (partial / _MANIFEST).write_text(json.dumps({"made_at": stamp, "files": files}, indent=1), encoding="utf-8")
         os.replace(partial, target)
     except BaseException:
@@ -150,7 +150,7 @@ def restore(root: DataRoot, source: Path) -> list[str]:
         path = source / name
         if not path.resolve().is_relative_to(source.resolve()):
             raise ValueError(f"{name} lies outside the backup; it was not made by `velo backup`.")
-        if not path.is_file() or _sha256(path) != digest:
+        if not path.is_file() or sha256(path) != digest:
             raise ValueError(f"{path} is missing or has changed since the backup was made; nothing was restored.")
     root.path.mkdir(parents=True, exist_ok=True)
     # Everything is copied before anything is replaced: a full disk leaves what is there as it was.
@@ -204,8 +204,3 @@ def _copy_sqlite(source: Path, destination: Path) -> None:
         original.backup(copy)
     copy.close()
     original.close()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

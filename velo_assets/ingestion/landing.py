@@ -6,7 +6,6 @@ and the readers of the other kinds) and the landing tables (manifest.py).
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from velo_assets.ingestion.sql_text import file_literal
 from velo_assets.racing.macros import register
 from velo_assets.settings import FIRST_YEAR, DataRoot
 from velo_assets.simulation.marker import DataKind, MixedDataError, data_kind
+from velo_assets.simulation.marker import sha256 as file_sha256
 from velo_assets.warehouse.build import transaction
 
 RESULT_DAYS_AHEAD = 1
@@ -45,8 +45,6 @@ STAGING_MEMORY = "2500MB"
 KEY_CODE = code_version("racing", "ingestion/raceform", "ingestion/layouts")
 """Version of the code that gives landed results their keys. Cards get theirs in core, by today's code: results keyed by
 other code would be of other horses and races."""
-
-_CHUNK_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -309,7 +307,7 @@ def _land_file(
         newest = known.get(name)
         # Size and time of change unchanged: the content is taken as unchanged, so that a run reads no history again.
         same = newest is not None and (newest.bytes, newest.modified_ns) == (stat.st_size, stat.st_mtime_ns)
-        sha256 = newest.sha256 if newest is not None and same else _sha256(path)
+        sha256 = newest.sha256 if newest is not None and same else file_sha256(path)
     except OSError as unopened:
         # Not remembered: a file that can't be opened now may be readable in the next run, without having changed.
         return LandedFile(name, kind, "refused", error=f"{path.name}: can't be opened ({unopened.strerror}).")
@@ -598,11 +596,3 @@ def _follow(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:
 def _relative(root: DataRoot, path: Path) -> str:
     absolute = path if path.is_absolute() else root.path / path
     return absolute.relative_to(root.path).as_posix() if absolute.is_relative_to(root.path) else str(path)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

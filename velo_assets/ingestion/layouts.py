@@ -1,6 +1,6 @@
 """The three generations of the raceform export, told apart by their header.
 
-Here: which columns each layout has and how they map to the 37 canonical names. Not here: reading files (landing.py).
+Here: which columns each layout has and how they map to the 37 canonical names. Not here: reading files (raceform.py).
 """
 
 from __future__ import annotations

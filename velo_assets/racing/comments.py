@@ -364,8 +364,6 @@ def _macros() -> tuple[str, ...]:
             then nullif(list_filter(list_transform(
                 regexp_extract_all(regexp_extract(text, '\\((?:op [^()]*?)?(tchd [^()]*)\\)\\s*$', 1), {fraction}),
                 lambda fraction: bracket_decimal_odds(fraction)), lambda odds: odds is not null), []) end""",
-        """create or replace temp macro price_move(opening_odds, starting_odds) as case
-            when opening_odds > 1 and starting_odds > 1 then ln(starting_odds / opening_odds) end""",
     )
 
 
@@ -379,6 +377,4 @@ MACROS = _macros()
 - `comment_opening_show(text)`: decimal odds of `(op 25/1 ...)`, null without one. A bracket with `tchd` only means that
   the runner opened at its starting price; that price is not in the text, so null too.
 - `comment_touched(text)`: decimal odds, double[], of `tchd 11/2 and 5/1`; null when none.
-- `price_move(opening_odds, starting_odds)`: `ln(starting / opening)` of decimal odds. Negative = shortened (steam),
-  positive = lengthened (drift), null unless both prices are above 1.
 """

@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from velo_assets.ingestion.layouts import RACEFORM_COLUMNS
 from velo_assets.racing.clock import CLOCK_24_HOURS_FROM
 from velo_assets.racing.distances import distance_text
 from velo_assets.racing.weights import weight_text
 from velo_assets.simulation import names
 from velo_assets.simulation.comments import write_comments
 from velo_assets.simulation.fixtures import ALL_WEATHER, IRE, JUMPS, Courses, going_text
-from velo_assets.simulation.names import words
 from velo_assets.simulation.population import FEMALE, GELDING, RIG, Floats, Horses, Ints, People
 from velo_assets.simulation.prices import LADDER, ODD_FORMS, favourite_marks, nearest_price
 from velo_assets.simulation.season import (
@@ -26,14 +26,6 @@ from velo_assets.simulation.season import (
     OUTCOME_CODES,
     Season,
 )
-
-COLUMNS = words(
-    """
-    date course race_id off race_name type class pattern rating_band age_band sex_rest dist going ran num pos draw
-    ovr_btn btn horse age sex wgt hg time sp jockey trainer prize or rpr ts sire dam damsire owner comment
-    """
-)
-"""The header of the current raceform export, in order."""
 
 HEADGEAR = ("", "p", "b", "t", "h", "v", "tp", "e/s", "ht")
 RACE_TYPES = ("Flat", "Hurdle", "Chase", "NH Flat")
@@ -268,7 +260,7 @@ def season_frames(
             "owner": _texts(owner_names).gather(pl.Series(run["owner"].astype(np.int64))),
             "comment": comment,
         }
-    ).select(COLUMNS)
+    ).select(RACEFORM_COLUMNS)
     truth = _truth(season, number, frame)
     # Real files are in date order, with the runners of a course in no order at all.
     meeting_key = day[number] * 1000 + race["course"].astype(np.int64)[number]

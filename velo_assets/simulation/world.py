@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from velo_assets.ingestion.layouts import RACEFORM_COLUMNS
 from velo_assets.settings import FIRST_YEAR
 from velo_assets.simulation import names
 from velo_assets.simulation.fixtures import build_courses, build_fixtures, year_start
@@ -42,7 +43,7 @@ from velo_assets.simulation.population import (
     population_target,
 )
 from velo_assets.simulation.prices import decimal_ladder, nearest_price
-from velo_assets.simulation.raceform import COLUMNS, season_frames
+from velo_assets.simulation.raceform import season_frames
 from velo_assets.simulation.season import RegimeChange, Season, run_season
 
 MEAN_RUNNERS = 9.0
@@ -128,9 +129,10 @@ def simulate_years(
         raise ValueError(f"races_per_year is {races_per_year}; at least {SMALLEST_RACES_PER_YEAR} make a season")
     if not 0.0 <= edge <= LARGEST_EDGE:
         raise ValueError(f"edge is {edge}; it must lie between 0 (efficient market) and {LARGEST_EDGE}")
-    if drop_column_from is not None and drop_column_from[0] not in COLUMNS:
+    if drop_column_from is not None and drop_column_from[0] not in RACEFORM_COLUMNS:
         raise ValueError(
-            f"drop_column_from names {drop_column_from[0]!r}, which is no raceform column: {', '.join(COLUMNS)}"
+            f"drop_column_from names {drop_column_from[0]!r}, which is no raceform column: "
+            f"{', '.join(RACEFORM_COLUMNS)}"
         )
     return _seasons(first_year, last_year, races_per_year, seed, edge, regime or RegimeChange(), drop_column_from)
 
@@ -248,7 +250,7 @@ def simulate(
         # Hidden until complete and listed, so that a run that is cut short leaves nothing that looks like real results.
         draft = raceform_dir / f".{path.name}.part"
         # A blank is written bare, as in the export, not as a quoted empty string.
-        bare = [pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in COLUMNS]
+        bare = [pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in RACEFORM_COLUMNS]
         simulated.results.select(bare).write_csv(draft)
         hashes[path.name] = sha256(draft)
         marker = write_marker(raceform_dir, Marker(seed=seed, edge=edge, files=hashes))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -136,10 +135,3 @@ def test_any_fraction_of_a_bracket_is_read_back(
     odds = float(1 + Fraction(numerator, denominator))
     assert call(connection, "comment_opening_show", text) == pytest.approx(odds)
     assert call(connection, "comment_touched", text) == pytest.approx([odds])
-
-
-def test_price_move_is_negative_for_steam(connection: duckdb.DuckDBPyConnection) -> None:
-    assert call(connection, "price_move", 8.0, 4.0) == pytest.approx(-math.log(2))
-    assert call(connection, "price_move", 4.0, 8.0) == pytest.approx(math.log(2))
-    assert call(connection, "price_move", 1.0, 4.0) is None
-    assert call(connection, "price_move", None, 4.0) is None

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from velo_assets.ingestion.layouts import RACEFORM_COLUMNS
 from velo_assets.simulation.marker import MixedDataError, data_kind, read_marker, sha256
 from velo_assets.simulation.prices import decimal_ladder, nearest_price
-from velo_assets.simulation.raceform import COLUMNS
 from velo_assets.simulation.season import RegimeChange, race_softmax
 from velo_assets.simulation.world import SimulatedYear, power_devig, shared_day_rows, simulate, simulate_years
 from velo_assets_tests.simulation.conftest import World, read_results
@@ -46,7 +46,7 @@ def test_files_have_the_header_of_the_export(world: World) -> None:
     for path in world.summary.files:
         with path.open(encoding="utf-8") as handle:
             assert handle.readline().rstrip("\n") == HEADER
-    assert ",".join(COLUMNS) == HEADER
+    assert ",".join(RACEFORM_COLUMNS) == HEADER
     assert [path.name for path in world.summary.files] == [f"simulated_{year}.csv" for year in (2024, 2025, 2026)]
 
 
