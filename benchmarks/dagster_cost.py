@@ -32,7 +32,7 @@ def bookkeeping() -> list[Figure]:
     """A ten-year backfill of as many empty yearly assets as the project has: what remains is Dagster."""
     from velo_assets.definitions import defs as project
 
-    known = nodes_of(each for each in project.assets or [] if isinstance(each, dg.AssetsDefinition))
+    known = nodes_of(project.assets)
     yearly = sum(node.is_yearly for node in known)
     assets = []
     for number in range(yearly):

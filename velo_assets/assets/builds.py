@@ -27,9 +27,10 @@ def node_of(spec: dg.AssetSpec) -> Node:
     )
 
 
-def nodes_of(assets: Iterable[dg.AssetsDefinition]) -> list[Node]:
-    """All assets, dependencies before dependants."""
-    nodes = {node.name: node for asset in assets for node in map(node_of, asset.specs)}
+def nodes_of(assets: Iterable[object] | None) -> list[Node]:
+    """All assets, dependencies before dependants; what else `Definitions.assets` may hold is passed over."""
+    built_here = (asset for asset in assets or () if isinstance(asset, dg.AssetsDefinition))
+    nodes = {node.name: node for asset in built_here for node in map(node_of, asset.specs)}
     order = TopologicalSorter({name: node.dependencies for name, node in nodes.items()}).static_order()
     return [nodes[name] for name in order if name in nodes]
 

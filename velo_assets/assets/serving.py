@@ -1,7 +1,7 @@
 """Layer serving: the registered recipe, predictions for upcoming races, the log, the card pages."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -15,6 +15,9 @@ from velo_assets.warehouse.build import Built, append_rows, describe
 from velo_assets.warehouse.builds import forget_build
 from velo_assets.warehouse.query import row_of
 from velo_assets.warehouse.sql_table import Column
+
+if TYPE_CHECKING:
+    import duckdb
 
 SERVING_CODE = code_version(
     "assets/serving",
@@ -38,6 +41,13 @@ DECIDED_AT_TAG = "velo/decided_at"
 
 MADE_BY_CHAMPION = ("serving/predictions", "serving/cards", "monitoring/drift_report", "monitoring/retrain_decision")
 """Assets that ask the registry which version serves; no fingerprint tells of that."""
+
+
+def strike_made_by_champion(connection: "duckdb.DuckDBPyConnection") -> None:
+    """Strike the assets that ask the registry from the records, as what it says has changed: the next run makes them
+    anew."""
+    for name in MADE_BY_CHAMPION:
+        forget_build(connection, name)
 
 
 @table_asset(
@@ -85,8 +95,7 @@ def recipe(
     with warehouse.get_connection() as connection:
         if asked:
             # One version more prices the cards, and may be the champion.
-            for name in MADE_BY_CHAMPION:
-                forget_build(connection, name)
+            strike_made_by_champion(connection)
         record(connection, context, inputs)
     return dg.MaterializeResult(metadata=metadata)
 
@@ -120,8 +129,7 @@ def trial(
     with warehouse.get_connection() as connection:
         built = append_rows(connection, TRIALS, trial_frame(tried), columns)
         if tried is not None and tried.decision.promoted:
-            for name in MADE_BY_CHAMPION:
-                forget_build(connection, name)
+            strike_made_by_champion(connection)
         record(connection, context, inputs)
     return dg.MaterializeResult(metadata=table_metadata(built, columns, **metadata))
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from velo_assets.assets.serving import MADE_BY_CHAMPION
+from velo_assets.assets.serving import strike_made_by_champion
 from velo_assets.resources.data import WarehouseResource
 from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
-from velo_assets.warehouse.builds import forget_build
 from velo_assets.warehouse.connection import Warehouse
 
 if TYPE_CHECKING:
@@ -37,8 +36,7 @@ def change_champion(warehouse: Warehouse, change: Callable[[], "RegisteredModel"
         return change()
     with warehouse.connect("a change of champion") as connection:
         model = change()
-        for name in MADE_BY_CHAMPION:
-            forget_build(connection, name)
+        strike_made_by_champion(connection)
     return model
 
 

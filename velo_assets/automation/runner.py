@@ -148,7 +148,7 @@ def run_chain(
     if forgotten:
         say(f"Dagster forgot {len(forgotten)} runs older than {keep_runs_days()} days.")
     execute(defs, instance, "land", outcome, tags={REFRESHES_TAG: "yes"} if to_layer == LAYERS[-1] else None)
-    nodes = nodes_of(asset for asset in defs.assets or [] if isinstance(asset, dg.AssetsDefinition))
+    nodes = nodes_of(defs.assets)
     todo = plan(nodes, root, to_layer=to_layer, years=years)
     nothing_landed = years is not None and not any(years[0] <= year <= years[1] for year in todo.landed_years)
     if years and nothing_landed:

@@ -11,11 +11,11 @@ import duckdb
 import polars as pl
 
 from velo_assets.monitoring.triggers import USUAL_TIMES
-from velo_assets.warehouse.build import comment_columns, table_exists, transaction
+from velo_assets.warehouse.build import ensure_table, table_exists, transaction
 from velo_assets.warehouse.query import frame_of
-from velo_assets.warehouse.sql_table import Column
+from velo_assets.warehouse.sql_table import Declared
 
-HISTORY: dict[str, tuple[str, str, str]] = {
+HISTORY: Declared = {
     "report_date": ("date", "day of the report", ""),
     "family": ("varchar", "feature family, `predictions` or `target`", ""),
     "columns": ("integer", "columns judged", "columns"),
@@ -29,8 +29,6 @@ HISTORY: dict[str, tuple[str, str, str]] = {
     "reference_end": ("date", "last training day that the report held the racing against", ""),
 }
 """Column of monitoring.drift_history to DuckDB type, description and unit."""
-
-HISTORY_COLUMNS = tuple(Column(name, words, unit) for name, (_, words, unit) in HISTORY.items())
 
 
 def keep_drift(connection: duckdb.DuckDBPyConnection, table: pl.DataFrame, report_date: date) -> pl.DataFrame:
@@ -55,10 +53,8 @@ def keep_drift(connection: duckdb.DuckDBPyConnection, table: pl.DataFrame, repor
         (pl.col("psi") / limit).max().alias("worst_ratio"),
         pl.col("reference_end").max(),
     )
-    declared = ", ".join(f'"{name}" {kind}' for name, (kind, _, _) in HISTORY.items())
     with transaction(connection):
-        connection.execute(f"create table if not exists monitoring.drift_history ({declared})")
-        comment_columns(connection, "monitoring/drift_history", HISTORY_COLUMNS)
+        ensure_table(connection, "monitoring/drift_history", HISTORY)
         connection.execute("delete from monitoring.drift_history where report_date = ?", [report_date])
         if rows.height:
             connection.register("drift_rows", rows.to_arrow())

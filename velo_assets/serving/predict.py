@@ -19,10 +19,10 @@ import polars as pl
 
 from velo_assets.modelling.races import KEYS
 from velo_assets.serving.bundle import Bundle, load_bundle
-from velo_assets.warehouse.build import comment_columns, table_exists, transaction
+from velo_assets.warehouse.build import ensure_table, table_exists, transaction
 from velo_assets.warehouse.export import matrix_features
 from velo_assets.warehouse.query import frame_of
-from velo_assets.warehouse.sql_table import Column
+from velo_assets.warehouse.sql_table import Declared, described_columns
 
 if TYPE_CHECKING:
     from velo_assets.modelling.registry import ModelRegistry, RegisteredModel
@@ -33,7 +33,7 @@ with the result only."""
 
 PREDICTIONS = "serving/predictions"
 
-TYPES: dict[str, tuple[str, str, str]] = {
+TYPES: Declared = {
     "race_date": ("date", "day of the race", ""),
     "race_key": ("bigint", "race", ""),
     "runner_key": ("bigint", "runner", ""),
@@ -76,7 +76,7 @@ TYPES: dict[str, tuple[str, str, str]] = {
 }
 """Column of serving.predictions to DuckDB type, description and unit."""
 
-PREDICTION_COLUMNS = tuple(Column(name, words, unit) for name, (_, words, unit) in TYPES.items())
+PREDICTION_COLUMNS = described_columns(TYPES)
 """Columns of serving.predictions as the assets describe them."""
 
 
@@ -302,10 +302,8 @@ def store_predictions(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame)
     Returns:
         The rows that were new.
     """
-    columns = ", ".join(f"{name} {kind}" for name, (kind, _, _) in TYPES.items())
     with transaction(connection):
-        connection.execute(f"create table if not exists serving.predictions ({columns})")
-        comment_columns(connection, PREDICTIONS, PREDICTION_COLUMNS)
+        ensure_table(connection, PREDICTIONS, TYPES)
         stored = frame_of(connection, "select distinct request_id from serving.predictions")
         new = rows.join(stored, on="request_id", how="anti", maintain_order="left")
         if new.height:

@@ -14,14 +14,14 @@ import polars as pl
 
 from velo_assets.reports.pages import write_page
 from velo_assets.serving.predict import PREDICTIONS
-from velo_assets.warehouse.build import comment_columns, table_exists, transaction
+from velo_assets.warehouse.build import comment_columns, ensure_table, table_exists, transaction
 from velo_assets.warehouse.query import frame_of
-from velo_assets.warehouse.sql_table import Column
+from velo_assets.warehouse.sql_table import Column, Declared, described_columns
 
 LOG = "serving/prediction_log"
 OUTCOMES = "serving/prediction_outcomes"
 
-LOG_TYPES: dict[str, tuple[str, str, str]] = {
+LOG_TYPES: Declared = {
     "timestamp": ("timestamptz", "when the prediction was made", ""),
     "request_id": ("varchar", "one per race, model version and card version", ""),
     "race_id": ("bigint", "race; race_key of the other tables", ""),
@@ -38,10 +38,9 @@ LOG_TYPES: dict[str, tuple[str, str, str]] = {
 """Field of the log to DuckDB type, description and unit. The last two are null when a line is written, and stay so: see
 `serving.prediction_outcomes`."""
 
-LOG_COLUMNS = tuple(Column(name, words, unit) for name, (_, words, unit) in LOG_TYPES.items())
 
 OUTCOME_COLUMNS = (
-    *LOG_COLUMNS[:-2],
+    *described_columns(LOG_TYPES)[:-2],
     Column("race_date", "day of the race", ""),
     Column("result_position", "position past the post; null for non-finishers and without a result", ""),
     Column("won", "1 = won, alone or in a dead heat; null without a result", ""),
@@ -66,7 +65,7 @@ def log_predictions(connection: duckdb.DuckDBPyConnection, folder: Path) -> list
     if not table_exists(connection, PREDICTIONS):
         return []
     with transaction(connection):
-        _create_log(connection)
+        ensure_table(connection, LOG, LOG_TYPES)
         added = connection.execute(
             """
             insert into serving.prediction_log by name
@@ -94,7 +93,7 @@ def create_outcomes(connection: duckdb.DuckDBPyConnection) -> None:
     `outcome` is `settled`, `non-runner` (the race ran without the horse), `void` (the race's win shares don't sum to
     1), `no result` (a later day has results, this race has none: abandoned, or its results are missing) or `awaited`.
     """
-    _create_log(connection)
+    ensure_table(connection, LOG, LOG_TYPES)
     connection.execute(
         """
         create or replace view serving.prediction_outcomes as
@@ -183,12 +182,6 @@ def served_predictions(
         """,
         {"since": since or date.min, "price_kind": price_kind},
     )
-
-
-def _create_log(connection: duckdb.DuckDBPyConnection) -> None:
-    columns = ", ".join(f'"{name}" {kind}' for name, (kind, _, _) in LOG_TYPES.items())
-    connection.execute(f"create table if not exists serving.prediction_log ({columns})")
-    comment_columns(connection, LOG, LOG_COLUMNS)
 
 
 def _write_lines(connection: duckdb.DuckDBPyConnection, folder: Path, day: date) -> Path:

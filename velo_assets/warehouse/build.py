@@ -29,7 +29,7 @@ from velo_assets.warehouse.changes import (
     record_refresh,
 )
 from velo_assets.warehouse.query import row_of
-from velo_assets.warehouse.sql_table import Column, SqlTable, SqlTableError, load_table
+from velo_assets.warehouse.sql_table import Column, Declared, SqlTable, SqlTableError, described_columns, load_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -199,6 +199,15 @@ def append_rows(
         comment_columns(connection, name, columns)
     (rows,) = row_of(connection, f"select count(*) from {schema}.{table}")
     return Built(name, int(rows), describe(connection, name))
+
+
+def ensure_table(connection: duckdb.DuckDBPyConnection, name: str, declared: Declared) -> None:
+    """Make a table that only grows, where it is not there yet, and describe its columns where words changed."""
+    schema, table = _split(name)
+    columns = ", ".join(f'"{column}" {kind}' for column, (kind, _, _) in declared.items())
+    connection.execute(f"create table if not exists {schema}.{table} ({columns})")
+    comments = {column: comment for column, _, comment in _catalogued(connection, name)}
+    comment_columns(connection, name, described_columns(declared), comments)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,15 @@ class Column:
     name: str
     description: str
     unit: str
+
+
+Declared = Mapping[str, tuple[str, str, str]]
+"""Column to DuckDB type, description and unit, of a table that no select defines."""
+
+
+def described_columns(declared: Declared) -> tuple[Column, ...]:
+    """The columns of a declaration, as a select would describe them."""
+    return tuple(Column(name, description, unit) for name, (_, description, unit) in declared.items())
 
 
 @dataclass(frozen=True)
