@@ -392,13 +392,15 @@ def _clear_window(connection: duckdb.DuckDBPyConnection, name: str, start: date,
     """Empty the window of a table that exists; False when nothing else was in the table, which is gone then."""
     schema, table = _split(name)
     window = "race_date between ? and ?"
-    (kept,) = row_of(connection, f"select count(*) from {schema}.{table} where not ({window})", [start, end])
+    # Whether, not how many: a count would read every row of the table for a window of one day.
+    any_kept = f"select 1 from {schema}.{table} where not ({window}) limit 1"
+    kept = bool(connection.execute(any_kept, [start, end]).fetchall())
     if kept:
         connection.execute(f"delete from {schema}.{table} where {window}", [start, end])
     else:
         # Marking every row as deleted costs more than a new table, and leaves the file twice as large.
         connection.execute(f"drop table {schema}.{table}")
-    return bool(kept)
+    return kept
 
 
 def _evolve(
