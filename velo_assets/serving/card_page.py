@@ -81,7 +81,7 @@ def read_card_page(connection: duckdb.DuckDBPyConnection, day: date, serving: Se
     style = ", ".join(
         f"matrix.{name}::double as {name}" if name in present else f"null::double as {name}" for name in STYLE_FEATURES
     )
-    join = "left join features.runner_features as matrix on matrix.runner_key = entries.runner_key"
+    join = "left join features.runner_features as matrix using (race_date, runner_key)"
     runners = frame_of(
         connection,
         f"""
@@ -92,7 +92,7 @@ def read_card_page(connection: duckdb.DuckDBPyConnection, day: date, serving: Se
             entries.age_years, entries.sex, entries.weight_lb, entries.headgear, entries.headgear_first_time,
             entries.jockey, entries.trainer, entries.official_rating, entries.card_rating, {style}
         from core.races
-        inner join core.entries using (race_key)
+        inner join core.entries using (race_date, race_key)
         {join if has_matrix else ""}
         where races.race_date = ?
         """,

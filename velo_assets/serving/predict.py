@@ -189,8 +189,8 @@ def card_frame(
             races.race_name, races.code, races.distance_text, races.distance_furlongs, races.going, races.race_class,
             races.stage, matrix.runner_key is null as unbuilt, {features}
         from core.entries
-        inner join core.races using (race_key)
-        left join features.runner_features as matrix on matrix.runner_key = entries.runner_key
+        inner join core.races using (race_date, race_key)
+        left join features.runner_features as matrix using (race_date, runner_key)
         where entries.race_date in (select unnest($days::date[])) and races.stage in (select unnest($stages::varchar[]))
         order by entries.race_date, entries.race_key, entries.runner_key
         """,
@@ -385,7 +385,7 @@ def _prices(connection: duckdb.DuckDBPyConnection, race_dates: Sequence[date]) -
                     order by market.book_complete desc, list_position($kinds::varchar[], market.price_kind)
                 ) as place
             from market.probabilities as market
-            inner join core.prices using (runner_key, price_kind)
+            inner join core.prices using (race_date, runner_key, price_kind)
             where market.race_date in (select unnest($days::date[]))
                 and market.price_kind in (select unnest($kinds::varchar[]))
         )
