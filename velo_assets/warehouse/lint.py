@@ -53,7 +53,7 @@ RULES = {
     "rows-window": "a frame that counts rows over several rows of one day; collapse to one row per key and day first",
     "whole-history": "an aggregate, window or subquery over all rows, later ones included",
     "unbounded-date": "rows whose race_date no condition bounds to be earlier than this race's",
-    "window-keys": "rows filtered to the keys of the window are mixed with one another",
+    "window-keys": "rows filtered to the keys of the window are mixed, or asked for by rows of other days",
     "row-selection": "which rows there are depends on results of the day or later",
     "race-date": "the output has no race_date that can be followed to its source",
     "unsupported": "the lint does not understand the construct and so cannot vouch for it",
@@ -108,6 +108,8 @@ def _findings(text: str) -> tuple[tuple[int, str, str], ...]:
     if day is None or day.symbol is None or day.shift > 0 or day.unit.startswith(LAST_IN):
         return ((1, "race-date", "the output needs race_date, taken as it is from the rows it describes"),)
     found = set()
+    # The loader fills only the window.
+    flow.facts.learn_in_window(day.symbol)
     for name, value in flow.columns.items():
         for origin, rule, reason in _late(value.label, day.symbol, flow):
             found.add((origin.line, rule, f"column {name} (line {flow.lines.get(name, 1)}): {reason}"))
@@ -121,7 +123,12 @@ def _late(label: Label, day: int, flow: Flow) -> list[tuple[Origin, str, str]]:
     for moment, origin in label.items():
         if moment.phase == NEVER:
             out.append((origin, origin.rule, f"{origin.text} is not bounded to earlier days"))
-        elif moment.phase == WITHIN or flow.facts.proves(moment, Moment(DECISION_TIME, day)):
+        elif moment.phase == WITHIN:
+            conditions = flow.facts.implied(flow.facts.condition(moment))
+            if not any(flow.facts.is_in_window(symbol) for _, symbol in conditions):
+                reason = f"only the {origin.text} are there, but rows of other days are asked for them"
+                out.append((origin, origin.rule, reason))
+        elif flow.facts.proves(moment, Moment(DECISION_TIME, day)):
             continue
         elif flow.facts.proves(moment, Moment(LAST, day)):
             out.append((origin, origin.rule, f"{origin.text} is known only after the race's own day"))

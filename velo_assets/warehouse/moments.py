@@ -16,7 +16,7 @@ DAY_PHASES = tuple(int(known) for known in Known)
 """Phases of a day, from its declarations to its results."""
 FIRST, LAST = DAY_PHASES[0], DAY_PHASES[-1]
 WITHIN, NEVER = LAST + 1, LAST + 2
-"""Further phases. WITHIN marks rows filtered to the keys of the window; it is harmless while keys are not mixed."""
+"""Further phases. WITHIN marks what is made of rows filtered to the keys of the window: see `Facts.condition`."""
 
 LAST_IN = "last in "
 """Unit of the last day of a group within a period, such as 'last in year'."""
@@ -50,6 +50,10 @@ class Origin:
 
 
 Label = dict[Moment, Origin]
+Condition = tuple[str, int]
+"""(key name, symbol): the horse, trainer, ... of the row of that symbol's day is one that runs in the window. With RACE
+for the key: that day lies in the window."""
+RUNNER, RACE = "runner_key", "race_key"
 Source = tuple[str, str]
 """(schema/table, column)."""
 
@@ -142,7 +146,9 @@ class Facts:
         self._periods: dict[tuple[int, str], int] = {}
         self.constants: set[int] = set()
         self.parameters: dict[str, int] = {}
-        self.within: dict[int, str] = {}
+        self._conditions: dict[int, Condition] = {}
+        self._marks: dict[Condition, int] = {}
+        self._implied_by: dict[Condition, set[Condition]] = {}
 
     def symbol(self) -> int:
         """A fresh symbol."""
@@ -170,6 +176,52 @@ class Facts:
     def known_period(self, symbol: int, unit: str) -> int | None:
         """The period of a day, when some expression has asked for it."""
         return self._periods.get((symbol, unit))
+
+    def mark(self, condition: Condition) -> Moment:
+        """The moment that stands for 'whole only where this condition holds'."""
+        if condition not in self._marks:
+            self._marks[condition] = self.symbol()
+            self._conditions[self._marks[condition]] = condition
+        return Moment(WITHIN, self._marks[condition])
+
+    def condition(self, mark: Moment) -> Condition:
+        """The condition under which a value with this mark is whole."""
+        return self._conditions[mark.symbol]
+
+    def imply(self, condition: Condition, by: Condition) -> None:
+        """Record that `condition` holds wherever `by` does: a join has made their keys equal."""
+        self._implied_by.setdefault(condition, set()).add(by)
+
+    def implied(self, condition: Condition) -> set[Condition]:
+        """All conditions by any of which this one holds, itself among them."""
+        seen, queue = {condition}, [condition]
+        while queue:
+            key, symbol = queue.pop()
+            others = self._implied_by.get((key, symbol), set())
+            # One runner is one horse, of one trainer.
+            others = others | {(key, other) for _, other in self._implied_by.get((RUNNER, symbol), ())}
+            queue += others - seen
+            seen |= others
+        return seen
+
+    def learn_in_window(self, symbol: int) -> None:
+        """Record that the day of a symbol lies from `$start` to `$end`."""
+        for phase in DAY_PHASES:
+            self.learn(Moment(phase, self.parameter("start")), Moment(phase, symbol))
+            self.learn(Moment(phase, symbol), Moment(phase, self.parameter("end")))
+
+    def is_in_window(self, symbol: int) -> bool:
+        """Whether the day of a symbol is proven to lie from `$start` to `$end`."""
+        start, end = self.parameter("start"), self.parameter("end")
+        return self.proves(Moment(FIRST, start), Moment(FIRST, symbol)) and self.proves(
+            Moment(LAST, symbol), Moment(LAST, end)
+        )
+
+    def is_one_day(self, one: int, other: int) -> bool:
+        """Whether two symbols are proven to be of one day."""
+        return self.proves(Moment(FIRST, one), Moment(FIRST, other)) and self.proves(
+            Moment(FIRST, other), Moment(FIRST, one)
+        )
 
     def learn(self, earlier: Moment, later: Moment) -> None:
         """Record that `earlier` is not after `later`."""
@@ -212,12 +264,19 @@ class Facts:
                 for after in list(self._edges.get(moment, ())):
                     if copied != moment or after.symbol in fresh:
                         self.learn(copied, Moment(after.phase, fresh.get(after.symbol, after.symbol)))
+        for condition, others in list(self._implied_by.items()):
+            if condition[1] in fresh:
+                for key, symbol in list(others):
+                    self.imply((condition[0], fresh[condition[1]]), (key, fresh.get(symbol, symbol)))
+
+        def moment_of(old: Moment) -> Moment:
+            if old.phase == WITHIN:
+                key, symbol = self.condition(old)
+                return self.mark((key, fresh.get(symbol, symbol)))
+            return old if old.phase == NEVER else Moment(old.phase, fresh.get(old.symbol, old.symbol))
 
         def label(old: Label) -> Label:
-            return {
-                (m if m.phase in (NEVER, WITHIN) else Moment(m.phase, fresh.get(m.symbol, m.symbol))): origin
-                for m, origin in old.items()
-            }
+            return {moment_of(moment): origin for moment, origin in old.items()}
 
         def mark(old: tuple[str, int] | None) -> tuple[str, int] | None:
             return old and (old[0], fresh.get(old[1], old[1]))
@@ -239,9 +298,9 @@ class Facts:
 
     def reachable(self, relation: Relation) -> set[int]:
         """Symbols of days that its values, and the facts about them, speak of."""
-        queue = {m.symbol for m in relation.rows if m.phase in DAY_PHASES}
+        queue = self._spoken_of(relation.rows)
         for column in [*relation.columns.values(), *([relation.default("")] if relation.default else [])]:
-            queue |= {m.symbol for m in column.label if m.phase in DAY_PHASES}
+            queue |= self._spoken_of(column.label)
             queue |= {s for s in (column.symbol, *(m and m[1] for m in (column.identity, column.entity))) if s}
         seen: set[int] = set()
         while queue:
@@ -252,3 +311,10 @@ class Facts:
             for phase in DAY_PHASES:
                 queue |= {after.symbol for after in self._edges.get(Moment(phase, symbol), ())}
         return seen
+
+    def _spoken_of(self, label: Label) -> set[int]:
+        days = {m.symbol for m in label if m.phase in DAY_PHASES}
+        for moment in label:
+            if moment.phase == WITHIN:
+                days |= {symbol for _, symbol in self.implied(self.condition(moment))}
+        return days

@@ -321,6 +321,17 @@ SQL_MUTATIONS = (
         ),
     ),
     SqlMutation(
+        "field size of past races, counted from the horses that run again",
+        "features/form_curves",
+        replaced(
+            "inner join races on races.race_key = entries.race_key",
+            "inner join (select races.race_key, count(*) as field_size, "
+            "max(races.distance_furlongs) as distance_furlongs from races "
+            "inner join entries as again on again.race_key = races.race_key group by races.race_key) as races "
+            "on races.race_key = entries.race_key",
+        ),
+    ),
+    SqlMutation(
         "entries of later days counted",
         "features/class_layoff",
         column("career_days", "count(*) over (partition by {row}.horse_key)"),

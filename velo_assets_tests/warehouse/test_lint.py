@@ -304,3 +304,97 @@ def test_horses_of_the_window_may_not_be_mixed() -> None:
     assert "window-keys" in rules(sql.format(key="trainer_key"))
     shorter = sql.format(key="horse_key").replace("race_date >= cast($start as date) and", "stall = 1 and")
     assert rules(shorter) != set()
+
+
+WINDOW_TRAINERS = """with window_trainers as (
+        select distinct trainer_key from core.entries
+        where race_date >= cast($start as date) and race_date <= cast($end as date)),
+    runs as (
+        select race_date, race_key, runner_key, horse_key, trainer_key from core.entries
+        where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)),
+    stable as (select * from runs where trainer_key in (select trainer_key from window_trainers)),
+    days as (select trainer_key, race_date, count(*) as runners from stable group by trainer_key, race_date)"""
+
+
+def test_a_past_race_is_not_whole_in_the_runs_of_the_window() -> None:
+    sql = f"""{WINDOW_TRAINERS},
+        races as (select race_key, count(*) as runners from stable group by race_key),
+        joined as (
+            select runs.race_date, runs.runner_key, runs.horse_key, races.runners
+            from runs left join races on races.race_key = runs.race_key)
+        select race_date, runner_key, {{column}} as column
+        from joined where race_date >= cast($start as date)"""
+    # Of a race of the window itself every runner is there.
+    assert rules(sql.format(column="runners")) == set()
+    assert (
+        rules(
+            sql.replace("select race_key, count(*)", "select race_date, race_key, count(*)")
+            .replace("group by race_key)", "group by race_date, race_key)")
+            .format(column="runners")
+        )
+        == set()
+    )
+    # How many of its last race's runners run again is news from the future.
+    last = "max(runners) over (partition by horse_key order by race_date range between 365 preceding and 1 preceding)"
+    assert rules(sql.format(column=last)) == {"window-keys"}
+
+
+def test_what_is_whole_for_the_window_is_not_asked_for_others() -> None:
+    sql = f"""{WINDOW_TRAINERS},
+        lasts as (
+            select *, max(runner_key) over before as last_runner_key
+            from runs
+            window before as (partition by horse_key order by race_date range between 365 preceding and 1 preceding))
+        select today.race_date, today.runner_key, days.runners
+        from lasts as today
+        left join runs as last on last.runner_key = today.last_runner_key and last.race_date < today.race_date
+        left join days on days.trainer_key = {{asks}}.trainer_key and days.race_date = last.race_date
+        where today.race_date >= cast($start as date)"""
+    assert rules(sql.format(asks="today")) == set()
+    # Whether the last run's trainer has runners in the window is news from the future.
+    assert rules(sql.format(asks="last")) == {"window-keys"}
+    # An inner join to the trainer of today makes it the same trainer.
+    assert (
+        rules(
+            sql.format(asks="last")
+            .replace(
+                "last.race_date < today.race_date",
+                "last.race_date < today.race_date and last.trainer_key = today.trainer_key",
+            )
+            .replace("left join runs", "inner join runs")
+        )
+        == set()
+    )
+
+
+def test_a_left_join_proves_nothing_of_rows_that_find_nobody() -> None:
+    sql = f"""{WINDOW_TRAINERS}
+        select days.race_date, days.runners
+        from days {{join}} join runs as today
+            on today.trainer_key = days.trainer_key and today.race_date >= cast($start as date)
+            and today.race_date > days.race_date
+        where today.race_date > days.race_date"""
+    assert "window-keys" not in rules(sql.format(join="inner"))
+    outer = f"""{WINDOW_TRAINERS},
+        past as (select days.race_date, days.runners, today.trainer_key
+            from days {{join}} join runs as today
+                on today.trainer_key = days.trainer_key and today.race_date = days.race_date),
+        met as (select race_date, sum(runners) as runners from past group by race_date)
+        select race_date, sum(runners) over (order by race_date range between 365 preceding and 1 preceding) as runners
+        from met"""
+    assert rules(outer.format(join="left")) == rules(outer.format(join="inner")) == {"window-keys"}
+
+
+def test_a_union_keeps_what_its_rows_are_restricted_to() -> None:
+    sql = f"""{WINDOW_TRAINERS},
+        both as (
+            select race_date, trainer_key, runners from days
+            union all
+            select race_date, trainer_key, 1 as runners from runs)
+        select race_date, sum(runners) over (
+            partition by {{key}} order by race_date range between 365 preceding and 1 preceding) as runners
+        from both"""
+    assert rules(sql.format(key="trainer_key")) == set()
+    assert rules(sql.format(key="runners")) == {"window-keys"}
+    # Rows of the window alone are all there.
+    assert rules(f"{sql.format(key='runners')} where race_date >= cast($start as date)") == set()

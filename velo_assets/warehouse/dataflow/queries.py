@@ -131,8 +131,13 @@ class QueryFlow(SourceFlow):
         def lift(label: Label, side: int) -> Label:
             out: Label = {}
             for moment, origin in label.items():
-                if moment.phase in (NEVER, WITHIN) or self.facts.is_constant(moment.symbol):
+                if moment.phase == NEVER or self.facts.is_constant(moment.symbol):
                     out.setdefault(moment, origin)
+                    continue
+                if moment.phase == WITHIN:
+                    key, symbol = self.facts.condition(moment)
+                    kept = union[side].get(symbol)
+                    out.setdefault(self.facts.mark((key, kept)) if kept is not None else Moment(NEVER, 0), origin)
                     continue
                 bounds = ((self._bounded(moment, old), new) for old, new in union[side].items())
                 lifted = next((Moment(upper.phase, new) for upper, new in bounds if upper is not None), None)

@@ -5,7 +5,6 @@ Belongs here: tables, CTEs, series, joins. Does not belong here: filters, groups
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +14,8 @@ from velo_assets.warehouse.dataflow.tree import conjuncts, line_of
 from velo_assets.warehouse.dataflow.values import Scope
 from velo_assets.warehouse.dataflow.windows import WindowFlow
 from velo_assets.warehouse.moments import (
-    NEVER,
-    WITHIN,
+    RACE,
+    RUNNER,
     Label,
     Moment,
     Origin,
@@ -26,7 +25,7 @@ from velo_assets.warehouse.moments import (
     merge,
 )
 
-_RACE_IDENTITIES = ("race_key", "runner_key")
+_RACE_IDENTITIES = (RACE, RUNNER)
 """Keys that name one race day."""
 
 _ENTITY_KEYS = ("horse_key", "trainer_key", "jockey_key", "owner_key", "sire", "dam", "damsire")
@@ -195,7 +194,9 @@ class SourceFlow(WindowFlow):
             right_only = {s for s in self.facts.reachable(relation) if s not in left_symbols}
         for one, operator, other, _ in pairs:
             learn(self.facts, one, operator, other, only_below=right_only)
-        self._key_joined(relation, pairs, left, alias)
+        for one, operator, other, _ in pairs:
+            if operator == "=":
+                self._keys_equated(one, other, right_only)
         matched = {b[1] if b[0] == alias else a[1] for a, b in equal if (a[0] == alias) != (b[0] == alias)}
         if on is not None:
             fixed = [self._fixed_column(part, right_scope) for part in conjuncts(on, exp)]
@@ -226,30 +227,19 @@ class SourceFlow(WindowFlow):
             right_unique = {frozenset((alias, c) for c in unique) for unique in relation.unique}
             scope.unique = {a | b for a in scope.unique for b in right_unique}
 
-    def _key_joined(
-        self, relation: Relation, pairs: list[Comparison], left: Mapping[str, Relation], alias: str
-    ) -> None:
-        """Rows restricted to the keys of the window may be joined by that key (or race) only."""
-        marks = {m for m in relation.rows if m.phase == WITHIN}
-        for column in relation.columns.values():
-            marks |= {m for m in column.label if m.phase == WITHIN}
-        for mark in marks:
-            key = self.facts.within[mark.symbol]
-            joined = any(
-                operator == "="
-                and (
-                    (one.entity and other.entity and one.entity[0] == other.entity[0] == key)
-                    or (one.identity and other.identity and one.identity[0] == other.identity[0])
-                )
-                for one, operator, other, _ in pairs
-            )
-            if not joined:
-                origin = Origin(
-                    self.line,
-                    "window-keys",
-                    f"{alias} holds only {key}s of the window, but is joined by something else",
-                )
-                relation.rows = merge(relation.rows, {Moment(NEVER, 0): origin})
+    def _keys_equated(self, one: Value, other: Value, right_only: set[int] | None) -> None:
+        """A join makes two keys one: what is whole for the one is whole for the other.
+
+        Of rows on the left that find nothing on the right (`right_only` holds the days of the right side), the right
+        side's conditions follow from theirs, but not theirs from the right side's.
+        """
+        sides = [
+            (a, b) for a, b in ((one.entity, other.entity), (one.identity, other.identity)) if a and b and a[0] == b[0]
+        ]
+        for a, b in sides:
+            for condition, by in ((a, b), (b, a)):
+                if right_only is None or condition[1] in right_only:
+                    self.facts.imply(condition, by)
 
     def _dimmed(self, relation: Relation, presence: Label) -> Relation:
         default = relation.default

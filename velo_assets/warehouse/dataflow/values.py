@@ -19,6 +19,8 @@ from velo_assets.warehouse.moments import (
     MONTHS,
     NEVER,
     NOTHING,
+    RACE,
+    RUNNER,
     WITHIN,
     Facts,
     Label,
@@ -292,11 +294,9 @@ class ValueFlow(ABC):
         columns = list(relation.columns.values())
         offered = columns[0] if columns else NOTHING
         if wanted.entity and offered.entity and wanted.entity[0] == offered.entity[0] and relation.span == "window":
-            # Every row of the window passes; rows of other keys are gone, which matters only where keys are mixed.
-            mark = self.facts.symbol()
-            self.facts.within[mark] = wanted.entity[0]
+            # Every row of the window passes, and all rows of its keys; of other keys there is none.
             origin = Origin(line_of(expression) or self.line, "window-keys", f"{wanted.entity[0]}s of the window")
-            return Value(merge(wanted.label, {Moment(WITHIN, mark): origin}))
+            return Value(merge(wanted.label, {self.facts.mark(wanted.entity): origin}))
         for mark_of in ("identity", "symbol"):
             one, other = getattr(wanted, mark_of), getattr(offered, mark_of)
             if one is not None and other is not None:
@@ -344,17 +344,33 @@ class ValueFlow(ABC):
         """Rows are combined that share `keys`: restricted rows must share the key they are restricted by."""
         out: Label = {}
         for moment, origin in label.items():
-            if moment.phase == WITHIN and not self._shares(moment, keys):
-                key = self.facts.within[moment.symbol]
+            shared = self._shared(moment, keys) if moment.phase == WITHIN else moment
+            if shared is None:
+                key = self.facts.condition(moment)[0]
                 origin = Origin(
                     line_of(where) or self.line,
                     "window-keys",
                     f"{what} mixes {key}s, but only {key}s that run in the window are there",
                 )
-                moment = Moment(NEVER, 0)
-            out.setdefault(moment, origin)
+                shared = Moment(NEVER, 0)
+            out.setdefault(shared, origin)
         return out
 
-    def _shares(self, moment: Moment, keys: Iterable[Value]) -> bool:
-        wanted = self.facts.within[moment.symbol]
-        return any((key.entity and key.entity[0] == wanted) or key.identity is not None for key in keys)
+    def _shared(self, mark: Moment, keys: Iterable[Value]) -> Moment | None:
+        """The mark of what is made of all rows that share `keys`; None when some of them may be missing."""
+        facts = self.facts
+        condition = facts.condition(mark)
+        if facts.is_in_window(condition[1]):
+            # Rows of the window itself: all of them are there.
+            return mark
+        known = facts.implied(condition)
+        for key in keys:
+            of_runner = key.identity and key.identity[0] == RUNNER and (condition[0], key.identity[1]) in known
+            if condition[0] != RACE and (of_runner or key.entity in known):
+                return mark
+        for key in keys:
+            day = key.identity[1] if key.identity else key.symbol if key.shift == 0 and key.unit == "day" else None
+            if day is not None and facts.is_one_day(day, condition[1]):
+                # All runners of a race, or of a day, are there where that day lies in the window.
+                return facts.mark((RACE, condition[1]))
+        return None
