@@ -9,25 +9,20 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import polars as pl
 
 from benchmarks.measure import Figure, run_measured, velo
 from benchmarks.model_assets import TOTAL
-from benchmarks.pipeline import build_order, timed
-from velo_assets.ingestion.landing import create_views, land
-from velo_assets.modelling.market import probabilities
+from benchmarks.pipeline import timed
+from velo_assets.ingestion.landing import create_views
 from velo_assets.modelling.races import feature_matrix
-from velo_assets.serving.card_page import read_card_page, write_card_page
-from velo_assets.serving.predict import ServingModel, predict_cards, serving_models, store_predictions
-from velo_assets.serving.prediction_log import create_outcomes
+from velo_assets.serving.card_day import PricedDay, price_day
+from velo_assets.serving.predict import ServingModel, serving_models
 from velo_assets.settings import DECISION_PRICE, PRICE_REGIMES, DataRoot
 from velo_assets.simulation.cards import write_racecards
-from velo_assets.warehouse.build import build_table, replace_window
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import feature_columns, training_frame
-from velo_assets.warehouse.query import frame_of
 from velo_assets_tests.betting.frames import random_world
 
 WALK_FORWARD = (
@@ -175,10 +170,15 @@ def latency(world: DataRoot, scratch: Path) -> list[Figure]:
 
 def _card(world: DataRoot, scratch: Path, model: ServingModel) -> list[Figure]:
     """Cards of fifty races of the days after the last: landed, the day built up to its features, priced, written."""
+    from velo_assets.assets.builds import nodes_of
+    from velo_assets.definitions import defs
+
+    nodes = nodes_of(defs.assets)
     root = DataRoot(scratch / "card")
     shutil.rmtree(root.path, ignore_errors=True)
     shutil.copytree(world.path, root.path, ignore=shutil.ignore_patterns("dagster", "reports", "mlartifacts"))
-    days: list[tuple[float, dict[str, float]]] = []
+    days: list[tuple[float, PricedDay]] = []
+    known = None
     with Warehouse(root.warehouse).connect("benchmark") as connection:
         create_views(root, connection)
         last = connection.execute("select max(race_date) from core.races").fetchall()[0][0]
@@ -186,19 +186,23 @@ def _card(world: DataRoot, scratch: Path, model: ServingModel) -> list[Figure]:
             day = last + timedelta(days=ahead)
             _hand_in_card(root, day)
             began = time.process_time()
-            steps = _from_file_to_page(root, connection, model, day)
-            days.append((time.process_time() - began, steps))
-        races, runners = connection.execute(
-            "select count(distinct race_key), count(*) from core.entries where race_date = ?", [day]
-        ).fetchall()[0]
+            # Noon of the day before: a simulated world may end in years to come.
+            noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC) - timedelta(days=1)
+            priced = price_day(root, connection, [model], day, nodes, noon, known)
+            days.append((time.process_time() - began, priced))
+            known = priced.landed
     shutil.rmtree(root.path)
-    counted = sorted(days[1:], key=lambda each: sum(each[1].values()))
-    processor, steps = counted[len(counted) // 2]
-    parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in steps.items())
-    note = f"{races} races, {runners} runners, median of {CARD_DAYS - 1} days; {parts}; processor time {processor:.2f}"
+    counted = sorted(days[1:], key=lambda each: sum(each[1].seconds.values()))
+    processor, priced = counted[len(counted) // 2]
+    races, seconds = priced.predictions["race_key"].n_unique(), priced.seconds
+    parts = ", ".join(f"{name} {took:.2f}" for name, took in seconds.items())
+    note = (
+        f"{races} races, {priced.predictions.height} runners, median of {CARD_DAYS - 1} days; {parts}; "
+        f"processor time {processor:.2f}"
+    )
     return [
-        Figure("card of fifty races, file to page", sum(steps.values()), "s", 2.0, note),
-        Figure("card of fifty races, features to page", steps["prices"] + steps["page"], "s", note=note),
+        Figure("card of fifty races, file to page", sum(seconds.values()), "s", 2.0, note),
+        Figure("card of fifty races, features to page", seconds["prices"] + seconds["page"], "s", note=note),
     ]
 
 
@@ -210,38 +214,3 @@ def _hand_in_card(root: DataRoot, day: date) -> None:
     races = newest.unique(["course", "off"], keep="first", maintain_order=True).head(CARD_RACES)
     card = rows.join(races.select("date", "course", "off"), on=["date", "course", "off"], how="semi")
     write_racecards(card.with_columns(date=pl.lit(day.isoformat())), day=day, out=root.racecards)
-
-
-def _from_file_to_page(
-    root: DataRoot, connection: duckdb.DuckDBPyConnection, model: ServingModel, day: date
-) -> dict[str, float]:
-    def build(layer: str) -> None:
-        for name in build_order(layer):
-            build_table(connection, name, day, day)
-
-    def build_market() -> None:
-        prices = frame_of(
-            connection,
-            "select race_date, race_key, runner_key, price_kind, decimal_odds, book_complete from core.prices "
-            "where race_date = ?",
-            [day],
-        )
-        replace_window(connection, "market/probabilities", probabilities(prices), day, day)
-
-    def price() -> None:
-        rows = predict_cards(connection, [model], [day], datetime.now(UTC))
-        store_predictions(connection, rows)
-        create_outcomes(connection)
-
-    def show() -> None:
-        frame = read_card_page(connection, day, model)
-        write_card_page(frame, root.reports / "cards" / f"{day}.html", day=day, simulated=True)
-
-    return {
-        "landing": timed(lambda: land(root, connection, today=day)),
-        "core": timed(lambda: build("core")),
-        "market": timed(build_market),
-        "features": timed(lambda: build("features")),
-        "prices": timed(price),
-        "page": timed(show),
-    }

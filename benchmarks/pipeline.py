@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date
 from functools import partial
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import duckdb
@@ -29,7 +28,7 @@ from velo_assets.warehouse.builds import record_build
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import export_matrix
 from velo_assets.warehouse.query import frame_of
-from velo_assets.warehouse.sql_table import all_tables, load_table
+from velo_assets.warehouse.sql_table import build_order, load_table
 
 LATE_ROWS = 600
 LATE_FILE = "late.csv"
@@ -222,12 +221,6 @@ def matrix_100k(world: DataRoot, scratch: Path) -> list[Figure]:
 def build_layer(connection: duckdb.DuckDBPyConnection, schema: str, first: int, last: int) -> dict[str, float]:
     """Build every table of a layer for some years, dependencies first; seconds per table."""
     return {name.split("/")[1]: _build(connection, name, first, last) for name in build_order(schema)}
-
-
-def build_order(schema: str) -> list[str]:
-    """Tables of a layer, dependencies first."""
-    tables = {table.name: table.dependencies for table in all_tables() if table.schema == schema}
-    return [name for name in TopologicalSorter(tables).static_order() if name in tables]
 
 
 def _land(root: DataRoot, connection: duckdb.DuckDBPyConnection) -> None:

@@ -36,13 +36,12 @@ from velo_assets.serving.prediction_log import create_outcomes, log_predictions,
 from velo_assets.serving.training import train_bundle, watched_frame
 from velo_assets.settings import DECISION_PRICE, PRICE_REGIMES, DataRoot
 from velo_assets.simulation.cards import write_racecards
-from velo_assets.warehouse.bench import feature_order
 from velo_assets.warehouse.build import build_table, replace_window
 from velo_assets.warehouse.catalogue import catalogue_hash
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.export import export_matrix, feature_columns, training_frame
 from velo_assets.warehouse.query import frame_of, row_of
-from velo_assets.warehouse.sql_table import all_tables
+from velo_assets.warehouse.sql_table import all_tables, build_order
 
 T = TypeVar("T")
 WALK_FORWARD_YEARS = 3
@@ -228,7 +227,7 @@ def build(connection: duckdb.DuckDBPyConnection, start: date, end: date) -> None
         [start, end],
     )
     replace_window(connection, "market/probabilities", probabilities(prices), start, end)
-    for name in feature_order():
+    for name in build_order("features"):
         build_table(connection, name, start, end)
 
 
@@ -260,7 +259,7 @@ def parity(
     found = {}
     with warehouse.connect("replay: parity") as connection:
         connection.execute(f"attach '{batch_root.warehouse}' as batch (read_only)")
-        for name in (*CORE, "market/probabilities", *feature_order()):
+        for name in (*CORE, "market/probabilities", *build_order("features")):
             found[name] = compare(connection, name, first, last)
         connection.execute("detach batch")
     return found

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -23,7 +23,9 @@ from velo_assets.settings import LAYERS, DataRoot, SimulatedDefault
 if TYPE_CHECKING:
     from velo_assets.automation.runner import Outcome
     from velo_assets.modelling.registry import ModelRegistry, RegisteredModel
+    from velo_assets.serving.card_day import PricedDay
     from velo_assets.simulation.marker import DataKind
+    from velo_assets.warehouse.builds import Node
 
 app = typer.Typer(
     help="VELO: racing results to features, models, backtests and reports.",
@@ -31,6 +33,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+LOOK_SECONDS = 0.5
+"""Between two looks at the input folders: twice as long after it was written, a file is taken for whole."""
 
 
 @app.command()
@@ -141,43 +146,28 @@ def train() -> None:
 
 
 @app.command()
-def predict(day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-01.")]) -> None:
-    """Price the card of a day and write its page, reports/cards/DATE.html."""
-    from datetime import UTC, datetime
-
-    from velo_assets.ingestion.manifest import results_kind
-    from velo_assets.resources.models import CHAMPION_NAME, registry_of
-    from velo_assets.serving.card_page import read_card_page, write_card_page
-    from velo_assets.serving.predict import predict_cards, readable, serving_models, store_predictions
-    from velo_assets.serving.prediction_log import create_outcomes, log_predictions
-    from velo_assets.warehouse.connection import Warehouse
+def predict(
+    day: Annotated[str, typer.Argument(help="Race day, such as 2026-01-01.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and price again as soon as an input file changes.")
+    ] = False,
+) -> None:
+    """Land what has come, price the card of a day and write its page, reports/cards/DATE.html."""
+    from velo_assets.assets.builds import nodes_of
+    from velo_assets.definitions import defs
 
     race_day = _parse_day(day)
     root = _data_root()
-    with _plain_errors():
-        models = serving_models(registry_of(root), CHAMPION_NAME)
-        with Warehouse(root.warehouse).connect(f"velo predict {day}") as connection:
-            able, lacking = readable(connection, models)
-            # With nobody left it fails, by the words of the version that misses its columns.
-            models = able or models
-            rows = predict_cards(connection, models, [race_day], datetime.now(UTC))
-            new = store_predictions(connection, rows)
-            log_predictions(connection, root.reports / "prediction_log")
-            create_outcomes(connection)
-            frame = read_card_page(connection, race_day, models[0])
-            simulated = results_kind(connection) == "simulated"
-        page = write_card_page(
-            frame,
-            root.reports / "cards" / f"{race_day}.html",
-            day=race_day,
-            simulated=simulated,
-        )
-    for label, missing in lacking.items():
-        typer.echo(f"{label} predicts nothing: the matrix lacks {', '.join(missing)}", err=True)
-    races = rows["race_key"].n_unique()
-    typer.echo(f"{races} races priced, {new.height} new predictions; {page}")
-    if not races:
-        typer.echo(f"No race of {day} waits for its result: put its card into racecards/ and run `velo nightly` first.")
+    nodes = nodes_of(defs.assets)
+    with _plain_errors(), suppress(KeyboardInterrupt):
+        priced = _price(root, race_day, nodes)
+        while watch:
+            _wait_for_files(root)
+            try:
+                priced = _price(root, race_day, nodes, priced.landed)
+            except ValueError as error:
+                # Such as results of old years: what stands on the page still holds.
+                typer.echo(f"velo: {error}", err=True)
 
 
 @app.command()
@@ -359,6 +349,51 @@ def restore(source: Annotated[Path, typer.Argument(help="A folder made by `velo 
         for name in put_back(root, source):
             typer.echo(f"restored {name}")
     typer.echo(f"{root.path} is as the backup was; inputs were not touched. `velo doctor` tells what is out of date.")
+
+
+def _price(root: DataRoot, day: date, nodes: Sequence[Node], known: Mapping[int, str] | None = None) -> PricedDay:
+    """Price a day and say what came of it."""
+    from datetime import UTC, datetime
+
+    from velo_assets.resources.models import CHAMPION_NAME, registry_of
+    from velo_assets.serving.card_day import price_day
+    from velo_assets.serving.predict import serving_models
+    from velo_assets.warehouse.connection import Warehouse
+
+    models = serving_models(registry_of(root), CHAMPION_NAME)
+    with Warehouse(root.warehouse).connect(f"velo predict {day}") as connection:
+        priced = price_day(root, connection, models, day, nodes, datetime.now(UTC), known)
+    for file in priced.landing.refused:
+        typer.echo(f"refused {file.file}: {file.error}", err=True)
+    for label, missing in priced.lacking.items():
+        typer.echo(f"{label} predicts nothing: the matrix lacks {', '.join(missing)}", err=True)
+    races, seconds = priced.predictions["race_key"].n_unique(), sum(priced.seconds.values())
+    typer.echo(f"{races} races priced, {priced.new.height} new predictions; {priced.page} ({seconds:.1f} s)")
+    if not races:
+        typer.echo(f"No race of {day} waits for its result: put its card into racecards/ and run this again.")
+    return priced
+
+
+def _wait_for_files(root: DataRoot) -> None:
+    """Return when the input files have changed and, for one look, not gone on changing."""
+    from velo_assets.ingestion.landing import input_files
+
+    def look() -> dict[str, tuple[int, int]]:
+        found = {}
+        for _, path in input_files(root):
+            with suppress(FileNotFoundError):
+                state = path.stat()
+                found[str(path)] = (state.st_size, state.st_mtime_ns)
+        return found
+
+    typer.echo("Waiting for files; stop with Ctrl-C.")
+    before = seen = look()
+    while True:
+        time.sleep(LOOK_SECONDS)
+        now = look()
+        if now == seen and now != before:
+            return
+        seen = now
 
 
 def _change_champion(change: Callable[[ModelRegistry, str], RegisteredModel]) -> RegisteredModel:

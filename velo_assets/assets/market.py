@@ -8,13 +8,12 @@ import dagster as dg
 from velo_assets.assets.builds import inputs_of, record
 from velo_assets.assets.dress import picture, rows_by_year, show_once, table_asset, table_metadata
 from velo_assets.code_versions import code_version
-from velo_assets.partitions import Window, window_of
+from velo_assets.partitions import window_of
 from velo_assets.resources.data import WarehouseResource
-from velo_assets.warehouse.build import replace_window, table_exists
+from velo_assets.warehouse.build import replace_window
 from velo_assets.warehouse.sql_table import Column
 
 if TYPE_CHECKING:
-    import duckdb
     import polars as pl
 
 DEVIG_METHODS = (
@@ -44,7 +43,12 @@ PROBABILITIES = (
 )
 
 MARKET_CODE = code_version(
-    "assets/market", "modelling/market", "modelling/races", "modelling/guards", "modelling/bootstrap"
+    "assets/market",
+    "modelling/market",
+    "modelling/market_window",
+    "modelling/races",
+    "modelling/guards",
+    "modelling/bootstrap",
 )
 
 
@@ -62,12 +66,13 @@ def devig_methods(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
     """Measure every method on the settled full books of each year."""
     from velo_assets.modelling.market import method_losses
     from velo_assets.modelling.market import probabilities as devig
+    from velo_assets.modelling.market_window import PRICES
     from velo_assets.warehouse.query import frame_of
 
     window = window_of(context)
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, window)
-        prices = frame_of(connection, _PRICES, [window.start, window.end])
+        prices = frame_of(connection, PRICES, [window.start, window.end])
         results = frame_of(connection, _RESULTS, [window.start, window.end])
         losses = method_losses(devig(prices).join(results, on="runner_key", how="left", maintain_order="left"))
         built = replace_window(connection, "market/devig_methods", losses, window.start, window.end, DEVIG_METHODS)
@@ -97,17 +102,15 @@ def devig_methods(context: dg.AssetExecutionContext, warehouse: WarehouseResourc
 )
 def probabilities(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
     """Take the margin out of every complete book."""
-    from velo_assets.modelling.market import FALLBACK_METHOD, choose_methods
-    from velo_assets.modelling.market import probabilities as devig
+    from velo_assets.modelling.market import FALLBACK_METHOD
+    from velo_assets.modelling.market_window import market_window
     from velo_assets.reports.asset_pictures import market_reliability_png
     from velo_assets.warehouse.query import frame_of
 
     window = window_of(context)
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, window)
-        prices = frame_of(connection, _PRICES, [window.start, window.end])
-        chosen = choose_methods(_earlier_losses(connection, window), window.years)
-        frame = devig(prices, chosen=chosen)
+        frame, chosen = market_window(connection, window.start, window.end)
         built = replace_window(connection, "market/probabilities", frame, window.start, window.end, PROBABILITIES)
         record(connection, context, inputs)
         by_year = rows_by_year(connection, "market/probabilities")
@@ -134,40 +137,11 @@ def assets() -> list[dg.AssetsDefinition]:
     return [devig_methods, probabilities]
 
 
-_PRICES = (
-    "select race_date, race_key, runner_key, price_kind, decimal_odds, book_complete from core.prices "
-    "where race_date between ? and ?"
-)
 _RESULTS = "select runner_key, win_share from core.results where race_date between ? and ?"
 _SETTLED = (
     "select probability, win_share from market.probabilities join core.results using (runner_key) "
     "where probabilities.race_date between ? and ? and price_kind = 'sp' and probability is not null"
 )
-
-
-def _earlier_losses(connection: "duckdb.DuckDBPyConnection", window: Window) -> "pl.DataFrame":
-    """`market.devig_methods` up to the window's end; each year looks at the years before it only.
-
-    Raises:
-        FileNotFoundError: the table is missing, or an earlier year has prices but was not measured, so that its vote
-            would be missing.
-    """
-    from velo_assets.warehouse.query import frame_of
-
-    if not table_exists(connection, "market/devig_methods"):
-        raise FileNotFoundError("There is no table market/devig_methods yet: materialize it first.")
-    unmeasured = connection.execute(
-        "select distinct year(race_date) as year from core.prices where race_date < make_date(?, 1, 1) "
-        "except select year(race_date) from market.devig_methods order by 1",
-        [window.years[-1]],
-    ).fetchall()
-    if unmeasured:
-        years = ", ".join(str(year) for (year,) in unmeasured)
-        raise FileNotFoundError(
-            f"market.devig_methods lacks {years}, by which later years choose: materialize market/devig_methods for "
-            "them first, or let `velo run` do it."
-        )
-    return frame_of(connection, "select * from market.devig_methods where race_date <= ?", [window.end])
 
 
 def _comparison(losses: "pl.DataFrame") -> str:

@@ -9,7 +9,7 @@ Belongs here: the bench, the order of the tables, the result of a check. Does no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -18,7 +18,7 @@ import duckdb
 import polars as pl
 
 from velo_assets.warehouse.query import frame_of
-from velo_assets.warehouse.sql_table import all_tables, load_table
+from velo_assets.warehouse.sql_table import load_table
 
 POST_RACE_TABLES = ("core/results", "core/prices", "core/sectionals")
 """Tables whose rows of a day exist only after that day."""
@@ -59,28 +59,6 @@ class CheckResult:
         more = len(self.differences) - _FIRST_DIFFERENCES
         shown = (*self.differences[:_FIRST_DIFFERENCES], *([f"and {more} more"] if more > 0 else []))
         return "\n  ".join([f"{self.name}: {state} on {self.rows} rows", *shown])
-
-
-def feature_order(names: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Feature tables, each after the feature tables that it reads.
-
-    Args:
-        names: tables wanted, with all that they read; None for all.
-    """
-    tables = {table.name: table for table in all_tables() if table.schema == "features"}
-    order: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in order or name not in tables:
-            return
-        for dependency in tables[name].dependencies:
-            if dependency != name:
-                visit(dependency)
-        order.append(name)
-
-    for name in tables if names is None else names:
-        visit(name)
-    return tuple(order)
 
 
 class Bench:

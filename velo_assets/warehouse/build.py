@@ -72,7 +72,13 @@ class Built:
     since: date | None = None
 
 
-def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date) -> Built:
+def refresh_table(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    start: date,
+    end: date,
+    touched: tuple[date, date] | None = None,
+) -> Built:
     """As `build_table`, from the first day on that can differ from what the table holds.
 
     A change of columns or types is recorded for every year of the table, which has them in common.
@@ -82,6 +88,7 @@ def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date,
         name: `schema/table`.
         start: first race date of the window, a 1 January.
         end: last race date of the window, a 31 December.
+        touched: first and last day that have to be built, where the caller knows that no other day can differ.
 
     Returns:
         Rows of the whole window, the columns of the table, and since when it was built.
@@ -98,19 +105,22 @@ def refresh_table(connection: duckdb.DuckDBPyConnection, name: str, start: date,
     # A table that somebody dropped holds none of the days that its records tell of.
     held = describe(connection, name)
     since = first_day_to_build(connection, table, start, end) if held else start
+    until = end
+    if held and touched:
+        since, until = max(since, touched[0]), min(end, touched[1])
     with transaction(connection):
-        before = _watched_days(connection, table, held, since, end)
-        built = _build(connection, table, since, end)
+        before = _watched_days(connection, table, held, since, until)
+        built = _build(connection, table, since, until)
         if held and built.columns != held:
             # Its other years hold other columns now too. On record before the window, which alone was rebuilt.
             record_change_of_columns(connection, table, start, end)
             first_day: date | None = since
         else:
-            after = _watched_days(connection, table, held, since, end)
+            after = _watched_days(connection, table, held, since, until)
             first_day = first_difference(before, after) if before is not None and after is not None else since
-        record_change(connection, name, since, end, first_day)
+        record_change(connection, name, since, until, first_day)
         record_refresh(connection, table, start, end)
-    if since == start:
+    if (since, until) == (start, end):
         return built
     (rows,) = row_of(connection, f"select count(*) from {table.relation} where race_date between ? and ?", [start, end])
     return replace(built, rows=int(rows), since=since)

@@ -120,7 +120,15 @@ def record_refresh(connection: duckdb.DuckDBPyConnection, table: SqlTable, start
 
 
 def first_day_to_build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> date:
-    """The first day of a window that can differ from what its table holds.
+    """The first day of a window that can differ from what its table holds; `start` where nothing has changed.
+
+    Who builds a table that is up to date wants it built.
+    """
+    return first_change(connection, table, start, end) or start
+
+
+def first_change(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> date | None:
+    """The first day of a window on which a table can differ from what it holds.
 
     Args:
         connection: an open warehouse.
@@ -131,8 +139,7 @@ def first_day_to_build(connection: duckdb.DuckDBPyConnection, table: SqlTable, s
     Returns:
         `start` unless all of these hold: the window lies within one year, the table is of features of runners, its year
         was refreshed by the same SQL and not struck from the records, and what has changed since in the tables it
-        reads, of the year and of those before it, is known and begins later. Where nothing has changed the answer is
-        `start` too: who builds a table that is up to date wants it built.
+        reads, of the year and of those before it, is known and begins later. None when nothing has changed.
     """
     if start.year != end.year or not is_dated_by_declarations(table):
         return start
@@ -152,7 +159,8 @@ def first_day_to_build(connection: duckdb.DuckDBPyConnection, table: SqlTable, s
     ).fetchall()
     if {name for name, _ in changed} != set(table.dependencies):
         return start
-    return max(start, min((day for _, day in changed if day), default=start))
+    days = [day for _, day in changed if day]
+    return max(start, min(days)) if days else None
 
 
 def refreshed_days(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[date, date] | None:

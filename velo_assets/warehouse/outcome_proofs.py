@@ -15,10 +15,10 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from velo_assets.warehouse.bench import ENTRY_TABLES, KEYS, CheckResult, Texts, bench, feature_order
+from velo_assets.warehouse.bench import ENTRY_TABLES, KEYS, CheckResult, Texts, bench
 from velo_assets.warehouse.export import MATRIX
 from velo_assets.warehouse.query import frame_of
-from velo_assets.warehouse.sql_table import load_table
+from velo_assets.warehouse.sql_table import build_order, load_table
 
 AUC_ALARM = 0.80
 """Pooled AUC of a single feature above this is a leak: no public value known before the race comes near it."""
@@ -149,7 +149,7 @@ def permutation(
                     own = rows.select("runner_key", "horse_key")
                     dealt = dealt.drop("horse_key").join(own, on="runner_key", how="left")
                 copy.show_with(name, "false", dealt.select(rows.columns))
-        copy.build_all(feature_order((table,)), start, end, texts or {})
+        copy.build_all(build_order("features", (table,)), start, end, texts or {})
         frame = frame_of(
             connection,
             f"select matrix.*, results.win_share from {load_table(table).relation} as matrix "

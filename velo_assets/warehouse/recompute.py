@@ -24,13 +24,12 @@ from velo_assets.warehouse.bench import (
     CheckResult,
     Texts,
     bench,
-    feature_order,
 )
 from velo_assets.warehouse.build import table_exists
 from velo_assets.warehouse.export import MATRIX
 from velo_assets.warehouse.outcome_proofs import tripwire
 from velo_assets.warehouse.query import frame_of
-from velo_assets.warehouse.sql_table import load_table
+from velo_assets.warehouse.sql_table import build_order, load_table
 
 TOLERANCE = 1e-9
 """Relative, and absolute below 1: sums of floats in another order differ by less, any leak by far more."""
@@ -224,7 +223,7 @@ def prove(
         ValueError: no such feature table.
         FileNotFoundError: a table is not built yet.
     """
-    order = feature_order()
+    order = build_order("features")
     for table in tables or ():
         if table not in order:
             raise ValueError(f"There is no feature table {table!r}; there are {', '.join(sorted(order))}.")
@@ -261,8 +260,8 @@ def _compared(
     only: Selection | None = None,
 ) -> CheckResult:
     planted = texts or {}
-    wanted = [table for table in feature_order() if tables is None or table in tables]
-    built = feature_order(wanted) if rebuild_upstream else tuple(wanted)
+    wanted = [table for table in build_order("features") if tables is None or table in tables]
+    built = build_order("features", wanted) if rebuild_upstream else tuple(wanted)
     differences: list[str] = []
     rows = 0
     with bench(connection) as copy:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -141,6 +141,29 @@ def all_tables() -> tuple[SqlTable, ...]:
     """Every SQL table of the house, sorted by name."""
     names = sorted(str(path.relative_to(SQL_ROOT).with_suffix("")) for path in SQL_ROOT.glob("*/*.sql"))
     return tuple(load_table(name) for name in names)
+
+
+def build_order(schema: str, names: Iterable[str] | None = None) -> tuple[str, ...]:
+    """SQL tables of a layer, each after those of the layer that it reads.
+
+    Args:
+        schema: the layer, `core` or `features`.
+        names: tables wanted, with all that they read; None for all.
+    """
+    tables = {table.name: table for table in all_tables() if table.schema == schema}
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order or name not in tables:
+            return
+        for dependency in tables[name].dependencies:
+            if dependency != name:
+                visit(dependency)
+        order.append(name)
+
+    for name in tables if names is None else names:
+        visit(name)
+    return tuple(order)
 
 
 def _read_header(path: Path, text: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -15,7 +16,7 @@ from velo_assets.automation.runner import Outcome, RunFailed, execute, plan, run
 from velo_assets.definitions import build_defs, defs
 from velo_assets.modelling.market import FALLBACK_METHOD, METHODS, choose_methods
 from velo_assets.monitoring.roi_archive import LEAST_BETS
-from velo_assets.partitions import Window, range_tags
+from velo_assets.partitions import range_tags
 from velo_assets.resources.models import RegistryResource
 from velo_assets.warehouse.builds import found_settings
 from velo_assets.warehouse.query import frame_of
@@ -224,18 +225,18 @@ def test_each_year_is_devigged_by_a_method_of_earlier_years(built_world: BuiltWo
 
 
 def test_a_year_without_a_vote_is_named(built_world: BuiltWorld) -> None:
-    from velo_assets.assets.market import _earlier_losses
+    from velo_assets.modelling.market_window import _earlier_losses
 
     with built_world.warehouse.connect("test") as connection:
         connection.execute("begin transaction")
         try:
             connection.execute("delete from market.devig_methods where year(race_date) = 2022")
             with pytest.raises(FileNotFoundError, match="lacks 2022"):
-                _earlier_losses(connection, Window((2023,)))
-            assert _earlier_losses(connection, Window((2022,)))["race_date"].dt.year().unique().to_list() == [2021]
+                _earlier_losses(connection, date(2023, 12, 31))
+            assert _earlier_losses(connection, date(2022, 12, 31))["race_date"].dt.year().unique().to_list() == [2021]
             connection.execute("drop table market.devig_methods")
             with pytest.raises(FileNotFoundError, match="materialize it first"):
-                _earlier_losses(connection, Window((2023,)))
+                _earlier_losses(connection, date(2023, 12, 31))
         finally:
             connection.execute("rollback")
 

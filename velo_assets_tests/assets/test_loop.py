@@ -23,10 +23,10 @@ from velo_assets.modelling.market import probabilities
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.cards import racecard_from_results, split_country
 from velo_assets.simulation.marker import read_marker, sha256, write_marker
-from velo_assets.warehouse.bench import feature_order
 from velo_assets.warehouse.build import build_table, replace_window
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.query import frame_of
+from velo_assets.warehouse.sql_table import build_order
 from velo_assets_tests.conftest import BuiltWorld
 
 CORE = ("core/races", "core/entries", "core/results", "core/prices", "core/sectionals")
@@ -69,7 +69,7 @@ def nights_work(root: DataRoot, instance: dg.DagsterInstance, day: date, *assets
     first, last = day - timedelta(days=3), day + timedelta(days=1)
     with Warehouse(root.warehouse).connect("test") as connection:
         land(root, connection)
-        for name in (*CORE, "market", *feature_order()):
+        for name in (*CORE, "market", *build_order("features")):
             if name == "market":
                 prices = frame_of(connection, PRICES, [first, last])
                 replace_window(connection, "market/probabilities", probabilities(prices), first, last)

@@ -16,11 +16,10 @@ from velo_assets.racing.macros import register
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.cards import racecard_from_results
 from velo_assets.simulation.world import simulate_years
-from velo_assets.warehouse.bench import feature_order
 from velo_assets.warehouse.build import build_table
 from velo_assets.warehouse.query import frame_of
 from velo_assets.warehouse.recompute import SINGLE_TOLERANCE, TOLERANCE
-from velo_assets.warehouse.sql_table import load_table
+from velo_assets.warehouse.sql_table import build_order, load_table
 
 DAY = date(2024, 12, 16)
 FIRST = date(2023, 1, 1)
@@ -71,11 +70,11 @@ def features_of(folder: Path, results: pl.DataFrame, everything: pl.DataFrame) -
         assert [file.error for file in land(root, connection, today=DAY).refused] == []
         for table in CORE:
             build_table(connection, table, FIRST, DAY)
-        for table in feature_order():
+        for table in build_order("features"):
             build_table(connection, table, DAY if load_table(table).is_by_runner else date(DAY.year, 1, 1), DAY)
         return {
             table: frame_of(connection, f"select * from {table.replace('/', '.')} where race_date = ?", [DAY])
-            for table in feature_order()
+            for table in build_order("features")
             if load_table(table).is_by_runner
         }
 
@@ -90,7 +89,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, pl.DataFra
     return features_of(folder / "card", before, rows), features_of(folder / "batch", rows, rows)
 
 
-@pytest.mark.parametrize("table", [name for name in feature_order() if load_table(name).is_by_runner])
+@pytest.mark.parametrize("table", [name for name in build_order("features") if load_table(name).is_by_runner])
 def test_a_card_has_the_features_of_its_result(
     both: tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]], table: str
 ) -> None:

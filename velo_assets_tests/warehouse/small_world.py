@@ -8,9 +8,8 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from velo_assets.warehouse.bench import feature_order
 from velo_assets.warehouse.connection import SCHEMAS
-from velo_assets.warehouse.sql_table import load_table
+from velo_assets.warehouse.sql_table import build_order, load_table
 
 FIRST, LAST = date(2020, 1, 1), date(2021, 12, 31)
 RUNNERS = 8
@@ -95,7 +94,7 @@ def write_core(connection: duckdb.DuckDBPyConnection, *, days: int = 90, races_a
 
 def build_features(connection: duckdb.DuckDBPyConnection) -> None:
     """Build every feature table over both years."""
-    for name in feature_order():
+    for name in build_order("features"):
         text = load_table(name).text
         window = {key: day for key, day in {"start": FIRST, "end": LAST}.items() if f"${key}" in text}
         connection.execute(f"create or replace table {name.replace('/', '.')} as {text}", window)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from benchmarks.measure import differing
-from benchmarks.pipeline import build_order, late_file
+from benchmarks.pipeline import late_file
 from velo_assets.ingestion.landing import land
 from velo_assets.settings import DataRoot
 from velo_assets.simulation.world import simulate
@@ -17,7 +17,7 @@ from velo_assets.warehouse.build import build_table, refresh_table
 from velo_assets.warehouse.builds import forget_build, record_build
 from velo_assets.warehouse.changes import days_of, first_day_to_build, first_difference, record_change, refreshed_days
 from velo_assets.warehouse.connection import Warehouse
-from velo_assets.warehouse.sql_table import load_table
+from velo_assets.warehouse.sql_table import build_order, load_table
 
 YEARS = (2021, 2022)
 NEW_YEAR, NEW_YEARS_EVE = date(2022, 1, 1), date(2022, 12, 31)

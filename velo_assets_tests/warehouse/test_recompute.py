@@ -7,7 +7,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from velo_assets.warehouse.bench import CheckResult, bench, feature_order
+from velo_assets.warehouse.bench import CheckResult, bench
 from velo_assets.warehouse.mutations import OWN_RESULT, column
 from velo_assets.warehouse.outcome_proofs import deal, permutation, permutation_of, tripwire, tripwire_of
 from velo_assets.warehouse.recompute import (
@@ -20,7 +20,7 @@ from velo_assets.warehouse.recompute import (
     self_row,
     time_travel,
 )
-from velo_assets.warehouse.sql_table import load_table
+from velo_assets.warehouse.sql_table import build_order, load_table
 from velo_assets_tests.warehouse.small_world import FIRST, LAST
 
 FORM = "features/form_curves"
@@ -38,7 +38,7 @@ def test_every_feature_of_a_day_is_the_same_without_the_day(
     result = time_travel(small_warehouse, [a_day])
     assert result.passed, str(result)
     # 32 runners in each family, and the strengths of the year.
-    assert result.rows >= 32 * (len(feature_order()) - 1)
+    assert result.rows >= 32 * (len(build_order("features")) - 1)
 
 
 @pytest.mark.parametrize("check", CHECKS[1:], ids=lambda check: check.__name__)
@@ -106,12 +106,12 @@ def test_dates_are_spread_and_end_with_the_last(small_warehouse: duckdb.DuckDBPy
 
 
 def test_feature_order_puts_what_is_read_first() -> None:
-    order = feature_order()
+    order = build_order("features")
     assert len(order) == len(set(order))
     for name in order:
         for upstream in load_table(name).dependencies:
             assert not upstream.startswith("features/") or order.index(upstream) < order.index(name)
-    assert feature_order(("features/trouble",)) == ("features/trouble",)
+    assert build_order("features", ("features/trouble",)) == ("features/trouble",)
 
 
 def test_no_feature_beats_the_market(small_warehouse: duckdb.DuckDBPyConnection) -> None:
