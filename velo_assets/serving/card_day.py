@@ -122,8 +122,12 @@ def price_day(
     with clock.step("features"):
         for name in build_order("features"):
             for first, last in _windows(years, None):
-                if first_change(connection, load_table(name), first, last):
-                    refresh_table(connection, name, first, last)
+                if touched and touched[0] >= first and not load_table(name).is_by_runner:
+                    # Made for 1 January of the years before it alone.
+                    continue
+                since = first_change(connection, load_table(name), first, last)
+                if since:
+                    refresh_table(connection, name, first, last, (since, last))
     with clock.step("market"):
         if years:
             frame, _ = market_window(connection, day, day)

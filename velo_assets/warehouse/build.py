@@ -7,7 +7,7 @@ who asks for it, records of changes (changes.py) and of builds (builds.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -20,6 +20,7 @@ from velo_assets.warehouse.builds import forget_other_years
 from velo_assets.warehouse.changes import (
     Days,
     days_of,
+    ensure_records,
     first_day_to_build,
     first_difference,
     is_dated_by_declarations,
@@ -53,6 +54,10 @@ SPAN_ROWS = 500_000
 """
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
+
+
+Catalogued = Sequence[tuple[str, str, str | None]]
+"""Column, DuckDB type and comment of each column of a table; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +107,17 @@ def refresh_table(
         raise ValueError(f"{name} is refreshed by whole years, not from {start} to {end}.")
     table = load_table(name)
     _register_macros(connection, table)
+    ensure_records(connection)
     # A table that somebody dropped holds none of the days that its records tell of.
-    held = describe(connection, name)
-    since = first_day_to_build(connection, table, start, end) if held else start
-    until = end
-    if held and touched:
-        since, until = max(since, touched[0]), min(end, touched[1])
+    catalogued = _catalogued(connection, name)
+    held = tuple((column, kind) for column, kind, _ in catalogued)
+    since, until = start, end
+    if held:
+        since = max(start, touched[0]) if touched else first_day_to_build(connection, table, start, end)
+        until = min(end, touched[1]) if touched else end
     with transaction(connection):
         before = _watched_days(connection, table, held, since, until)
-        built = _build(connection, table, since, until)
+        built = _build(connection, table, since, until, catalogued)
         if held and built.columns != held:
             # Its other years hold other columns now too. On record before the window, which alone was rebuilt.
             record_change_of_columns(connection, table, start, end)
@@ -248,7 +255,7 @@ def describe(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[tuple[st
     return tuple((column, kind) for column, kind, _ in _catalogued(connection, name))
 
 
-def _catalogued(connection: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, str, str | None]]:
+def _catalogued(connection: duckdb.DuckDBPyConnection, name: str) -> Catalogued:
     """(column, DuckDB type, comment) of a table, in order; the whole catalog is read for it, so ask once."""
     schema, table = _split(name)
     return connection.execute(
@@ -293,9 +300,11 @@ def _swap_window(
     parameters: Iterable[Mapping[str, object]] = ({},),
     *,
     sort: bool = True,
+    catalogued: Catalogued | None = None,
 ) -> Built:
     schema, table = _split(name)
-    catalogued = _catalogued(connection, name)
+    if catalogued is None:
+        catalogued = _catalogued(connection, name)
     if catalogued and not _clear_window(connection, name, start, end):
         catalogued = []
     present = {column: kind for column, kind, _ in catalogued}
@@ -324,7 +333,13 @@ def _register_macros(connection: duckdb.DuckDBPyConnection, table: SqlTable) -> 
         register(connection)
 
 
-def _build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> Built:
+def _build(
+    connection: duckdb.DuckDBPyConnection,
+    table: SqlTable,
+    start: date,
+    end: date,
+    catalogued: Catalogued | None = None,
+) -> Built:
     if (end - start).days < SHORT_WINDOW_DAYS:
         connection.execute(
             f"create or replace temp table window_rows as {table.select}", _parameters(table, start, end)
@@ -356,6 +371,7 @@ def _build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, 
         table.columns,
         windows,
         sort=not table.is_written_as_it_comes,
+        catalogued=catalogued,
     )
     connection.execute("drop table if exists window_rows")
     connection.execute(f"comment on table {table.relation} is {_literal(table.header['description'])}")

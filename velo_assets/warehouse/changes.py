@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import cache
+from weakref import WeakSet
 
 import duckdb
 
@@ -20,6 +21,9 @@ from velo_assets.warehouse.query import row_of
 from velo_assets.warehouse.sql_table import SqlTable, all_tables
 
 FEATURES = "features"
+
+_HAVE_RECORDS: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
+"""Connections that have seen the tables of the records: a night asks for them some hundred times."""
 
 Days = Mapping[date, tuple[int, int]]
 """Race day to its number of rows and the sum of their hashes."""
@@ -75,7 +79,7 @@ def record_change(
         end: last race date of the window.
         first_day: first day whose rows differ from what they were, None when none does.
     """
-    _ensure_records(connection)
+    ensure_records(connection)
     window = {"name": name, "first": start.year, "last": end.year, "day": first_day}
     # Who has not seen an older change from a later day on will see this one from an earlier.
     connection.execute(
@@ -110,7 +114,7 @@ def record_change_of_columns(connection: duckdb.DuckDBPyConnection, table: SqlTa
 
 def record_refresh(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> None:
     """Write down that a table has taken in every change there is, in all years of a window."""
-    _ensure_records(connection)
+    ensure_records(connection)
     connection.execute(
         "insert or replace into meta.refreshes "
         "select $name, year, (select coalesce(max(number), 0) from meta.changes), $code_version "
@@ -143,7 +147,7 @@ def first_change(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: 
     """
     if start.year != end.year or not is_dated_by_declarations(table):
         return start
-    _ensure_records(connection)
+    ensure_records(connection)
     ensure_builds(connection)
     seen = connection.execute(
         "select number from meta.refreshes where name = $name and year = $year and code_version = $code_version "
@@ -165,7 +169,7 @@ def first_change(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: 
 
 def refreshed_days(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[date, date] | None:
     """First and last day of what was rebuilt of a table the last time, None when that is not known."""
-    _ensure_records(connection)
+    ensure_records(connection)
     first, last = row_of(
         connection,
         "select min(coalesce(first_day, make_date(year, 1, 1))), max(make_date(year, 12, 31)) from meta.changes "
@@ -175,7 +179,10 @@ def refreshed_days(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[da
     return (first, last) if first else None
 
 
-def _ensure_records(connection: duckdb.DuckDBPyConnection) -> None:
+def ensure_records(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables of the records; before a transaction, whose rollback would take them back unnoticed."""
+    if connection in _HAVE_RECORDS:
+        return
     connection.execute("create schema if not exists meta")
     connection.execute(
         "create table if not exists meta.changes (name varchar, year integer, number bigint, first_day date)"
@@ -184,3 +191,4 @@ def _ensure_records(connection: duckdb.DuckDBPyConnection) -> None:
         "create table if not exists meta.refreshes ("
         "name varchar, year integer, number bigint, code_version varchar, primary key (name, year))"
     )
+    _HAVE_RECORDS.add(connection)
