@@ -15,9 +15,9 @@ import polars as pl
 from benchmarks.measure import Figure, run_measured, velo
 from benchmarks.model_assets import TOTAL
 from benchmarks.pipeline import timed
+from velo_assets.automation.card_day import PricedDay, price_day
 from velo_assets.ingestion.landing import create_views
 from velo_assets.modelling.races import feature_matrix
-from velo_assets.serving.card_day import PricedDay, price_day
 from velo_assets.serving.predict import ServingModel, serving_models
 from velo_assets.settings import DECISION_PRICE, PRICE_REGIMES, DataRoot
 from velo_assets.simulation.cards import write_racecards

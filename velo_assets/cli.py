@@ -21,9 +21,9 @@ import typer
 from velo_assets.settings import LAYERS, DataRoot, SimulatedDefault
 
 if TYPE_CHECKING:
+    from velo_assets.automation.card_day import PricedDay
     from velo_assets.automation.runner import Outcome
     from velo_assets.modelling.registry import ModelRegistry, RegisteredModel
-    from velo_assets.serving.card_day import PricedDay
     from velo_assets.simulation.marker import DataKind
     from velo_assets.warehouse.builds import Node
 
@@ -355,8 +355,8 @@ def _price(root: DataRoot, day: date, nodes: Sequence[Node], known: Mapping[int,
     """Price a day and say what came of it."""
     from datetime import UTC, datetime
 
+    from velo_assets.automation.card_day import price_day
     from velo_assets.resources.models import CHAMPION_NAME, registry_of
-    from velo_assets.serving.card_day import price_day
     from velo_assets.serving.predict import serving_models
     from velo_assets.warehouse.connection import Warehouse
 

@@ -26,10 +26,10 @@ from velo_assets.serving.card_page import read_card_page, write_card_page
 from velo_assets.serving.predict import ServingModel, predict_cards, readable, store_predictions
 from velo_assets.serving.prediction_log import create_outcomes, log_predictions
 from velo_assets.settings import DataRoot
-from velo_assets.warehouse.build import refresh_table, replace_window
+from velo_assets.warehouse.build import refresh_table, replace_window, table_exists
 from velo_assets.warehouse.builds import Node, stale, stored_fingerprints
 from velo_assets.warehouse.changes import first_change
-from velo_assets.warehouse.sql_table import build_order, load_table
+from velo_assets.warehouse.sql_table import SqlTable, build_order, load_table
 
 LAYERS_OF_A_CARD = ("core", "features", "market")
 """What a price is made of besides the models."""
@@ -122,10 +122,11 @@ def price_day(
     with clock.step("features"):
         for name in build_order("features"):
             for first, last in _windows(years, None):
-                if touched and touched[0] >= first and not load_table(name).is_by_runner:
-                    # Made for 1 January of the years before it alone.
+                table = load_table(name)
+                if touched and touched[0] >= first and not table.is_by_runner and _holds(connection, table, first):
+                    # Made for 1 January, of the years before it alone.
                     continue
-                since = first_change(connection, load_table(name), first, last)
+                since = first_change(connection, table, first, last)
                 if since:
                     refresh_table(connection, name, first, last, (since, last))
     with clock.step("market"):
@@ -151,6 +152,12 @@ def _behind(
     connection: duckdb.DuckDBPyConnection, nodes: Sequence[Node], landed: Mapping[int, str]
 ) -> dict[str, tuple[int, ...]]:
     return stale(nodes, stored_fingerprints(connection), landed, sorted(landed))
+
+
+def _holds(connection: duckdb.DuckDBPyConnection, table: SqlTable, day: date) -> bool:
+    if not table_exists(connection, table.name):
+        return False
+    return bool(connection.execute(f"select 1 from {table.relation} where race_date = ? limit 1", [day]).fetchall())
 
 
 def _require_earlier_years(behind: Mapping[str, Sequence[int]], day: date, years: Sequence[int]) -> None:
