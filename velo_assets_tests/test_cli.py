@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -208,3 +209,22 @@ def test_a_warehouse_without_tables_and_a_broken_one_are_told_apart(data_root: P
     broken = runner.invoke(app, ["analyze"])
     assert broken.exit_code == 1
     assert "not a valid DuckDB database file! `velo doctor` looks into it." in broken.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--help"], 0, "price the card of a day"),
+        (["predict", "yesterday"], 2, "such as 2026-01-01"),
+        (["predict", "2024-01-01"], 1, "no model registry"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_the_process_ends_with_the_exit_code_of_the_command(
+    tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    environment = os.environ | {"VELO_DATA": str(tmp_path), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "velo_assets.cli", *arguments]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert words in ended.stdout + ended.stderr
