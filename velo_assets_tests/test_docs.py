@@ -83,6 +83,7 @@ VELO_COMMANDS: tuple[tuple[str, str, int, str], ...] = (
     # What asks the registry is out of date now; without this the doctor below would say so.
     ("velo run", "run", 0, "assets materialized"),
     ("velo predict 2026-01-01", "predict 2024-01-01", 0, "races priced"),
+    ("velo predict", "predict 2024-01-01", 0, "0 new predictions"),
     ("velo explain 2026-01-01 HORSE", 'explain 2024-01-01 "{horse}"', 0, "the race's mean"),
     ("velo status", "status", 0, "Landed"),
     ("velo promote 3", "promote 1", 1, "stays out"),
