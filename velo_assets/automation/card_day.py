@@ -111,7 +111,8 @@ def price_day(
         landed = year_fingerprints(connection)
     with clock.step("planning"):
         behind = {} if landed == known else _behind(connection, nodes, landed)
-        years = sorted({year for missing in behind.values() for year in missing})
+        # What comes after the day is nothing to it.
+        years = sorted({year for missing in behind.values() for year in missing if year <= day.year})
         _require_earlier_years(behind, day, years)
         was_behind = before != known and any(name.startswith("core/") for name in _behind(connection, nodes, before))
         touched = None if was_behind else _days_of_cards(files ^ _live_files(connection))
@@ -161,7 +162,7 @@ def _holds(connection: duckdb.DuckDBPyConnection, table: SqlTable, day: date) ->
 
 
 def _require_earlier_years(behind: Mapping[str, Sequence[int]], day: date, years: Sequence[int]) -> None:
-    old = [year for year in years if year not in (day.year, day.year - 1)]
+    old = [year for year in years if year < day.year - 1]
     if old:
         layers = ", ".join(sorted({name.split("/")[0] for name, missing in behind.items() if set(missing) & set(old)}))
         span = f"{old[0]}" if len(old) == 1 else f"{old[0]} to {old[-1]}"

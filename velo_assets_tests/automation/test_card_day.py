@@ -160,6 +160,7 @@ def test_old_years_are_not_rebuilt_on_a_race_morning(root: DataRoot) -> None:
     hand_in(root)
     old = pl.read_csv(root.raceform / season_file(2021), infer_schema=False).head(9)
     hand_in_results(root, old.with_columns(race_id="8" + pl.col("race_id"), off=pl.lit("11:11")), "late.csv")
+    assert price(root, day=date(2020, 12, 31)).predictions.is_empty()
     with pytest.raises(NotBuiltError, match=r"of 2021 to 2022 are behind.*velo run --to market"):
         price(root)
 
