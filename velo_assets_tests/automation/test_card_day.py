@@ -138,6 +138,27 @@ def test_a_withdrawal_prices_its_race_anew(root: DataRoot, in_one_process: bool)
     assert_same(tables(fresh), here)
 
 
+def test_what_broke_off_half_way_is_put_right_by_a_second_call(root: DataRoot) -> None:
+    hand_in(root)
+    whole = DataRoot(root.path.parent / "whole")
+    shutil.copytree(root.path, whole.path)
+    with Warehouse(whole.warehouse).connect("test") as connection:
+        create_views(whole, connection)
+    with Warehouse(root.warehouse).connect("test") as connection:
+        connection.execute("create table main.kept as from market.devig_methods where year(race_date) = 2022")
+        connection.execute("delete from market.devig_methods where year(race_date) = 2022")
+    with pytest.raises(FileNotFoundError, match="lacks 2022"):
+        price(root)
+    with Warehouse(root.warehouse).connect("test") as connection:
+        connection.execute("insert into market.devig_methods from main.kept")
+        # As if it had ended among the features.
+        connection.execute("delete from features.runner_features where race_date = ?", [DAY])
+        connection.execute("delete from meta.refreshes where name = 'features/runner_features' and year = 2024")
+    broken, straight = price(root), price(whole)
+    assert broken.predictions.height == straight.predictions.height
+    assert_same(tables(root), tables(whole))
+
+
 def test_results_that_come_with_the_card_are_taken_in(root: DataRoot) -> None:
     hand_in(root)
     before = price(root)
