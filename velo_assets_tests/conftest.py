@@ -63,6 +63,14 @@ def webhook() -> Iterator[Webhook]:
         thread.join()
 
 
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance that lives as long as a test."""
+    # No dagster.yaml turns its telemetry off: it would write into DAGSTER_HOME, which is the project's folder.
+    with dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}}) as instance:
+        yield instance
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model registry with tables and nothing else: making the tables takes seconds, copying the file does not."""

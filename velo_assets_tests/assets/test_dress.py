@@ -35,17 +35,16 @@ def test_a_picture_looks_the_same_in_a_quarter_of_the_bytes() -> None:
     assert apart.mean() < 1
 
 
-def test_a_range_of_years_keeps_a_picture_once() -> None:
+def test_a_range_of_years_keeps_a_picture_once(instance: dg.DagsterInstance) -> None:
     @dg.asset(partitions_def=YEARLY, backfill_policy=dg.BackfillPolicy.single_run())
     def market(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         show_once(context, {"reliability": picture(drawn(), "A line")})
         return dg.MaterializeResult(metadata={"rows": 3})
 
     job = dg.Definitions(assets=[market], jobs=[dg.define_asset_job("build")]).resolve_job_def("build")
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = job.execute_in_process(instance=instance, tags=range_tags(2019, 2021))
-        events = [event.asset_materialization for event in instance.all_logs(result.run_id)]
-        stored = [str(entry.dagster_event) for entry in instance.all_logs(result.run_id)]
+    result = job.execute_in_process(instance=instance, tags=range_tags(2019, 2021))
+    events = [event.asset_materialization for event in instance.all_logs(result.run_id)]
+    stored = [str(entry.dagster_event) for entry in instance.all_logs(result.run_id)]
     kept = {event.partition: set(event.metadata) for event in events if event}
     assert kept == {"2019": {"rows"}, "2020": {"rows"}, "2021": {"rows", "reliability"}}
     assert sum("base64" in event for event in stored) == 1

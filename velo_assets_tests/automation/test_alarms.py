@@ -1,6 +1,5 @@
 """Telling someone: failed runs and alarms, in Dagster's own contexts, over a real line to this machine."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -34,12 +33,6 @@ VARIABLES = (
 def nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture

@@ -26,7 +26,11 @@ YEAR = (date(2021, 1, 1), date(2021, 12, 31))
 
 @pytest.mark.parametrize(("years", "since"), [(None, date(2021, 9, 3)), ((2021, 2021), YEAR[0])])
 def test_years_that_are_asked_for_are_built_whole_although_a_part_has_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, years: tuple[int, int] | None, since: date
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    instance: dg.DagsterInstance,
+    years: tuple[int, int] | None,
+    since: date,
 ) -> None:
     root = DataRoot(tmp_path)
     with Warehouse(root.warehouse).connect() as connection:
@@ -44,8 +48,7 @@ def test_years_that_are_asked_for_are_built_whole_although_a_part_has_changed(
 
     monkeypatch.setattr(runner, "execute", launched)
     monkeypatch.setattr(runner, "plan", lambda *_, **__: Plan((SHAPE,), 2021, 2021, (2021,)))
-    with dg.DagsterInstance.ephemeral() as instance:
-        run_chain(dg.Definitions(), instance, root, years=years, say=lambda _: None)
+    run_chain(dg.Definitions(), instance, root, years=years, say=lambda _: None)
     assert found == [since]
 
 
@@ -59,13 +62,16 @@ def test_years_that_are_asked_for_are_built_whole_although_a_part_has_changed(
     ],
 )
 def test_years_of_which_nothing_has_landed_are_not_called_up_to_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, years: tuple[int, int] | None, said: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    instance: dg.DagsterInstance,
+    years: tuple[int, int] | None,
+    said: str,
 ) -> None:
     monkeypatch.setattr(runner, "execute", lambda *_, **__: None)
     monkeypatch.setattr(runner, "plan", lambda *_, **__: Plan((), None, None, (2020, 2021)))
     lines: list[str] = []
-    with dg.DagsterInstance.ephemeral() as instance:
-        run_chain(dg.Definitions(), instance, DataRoot(tmp_path), years=years, say=lines.append)
+    run_chain(dg.Definitions(), instance, DataRoot(tmp_path), years=years, say=lines.append)
     assert lines == [said]
 
 

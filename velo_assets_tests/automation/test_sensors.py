@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,12 +22,6 @@ from velo_assets.settings import DataRoot
 from velo_assets.warehouse.connection import Warehouse
 
 RESULTS = dg.AssetKey(["landing", "raceform"])
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def look(
