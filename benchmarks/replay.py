@@ -24,6 +24,7 @@ import polars as pl
 
 from velo_assets.ingestion.landing import land
 from velo_assets.modelling.market import probabilities
+from velo_assets.modelling.market_window import PRICES
 from velo_assets.modelling.yearly import expert_folds, fundamental_folds
 from velo_assets.monitoring.evaluation import evaluate_races
 from velo_assets.monitoring.retraining import decide_retraining
@@ -220,12 +221,7 @@ def build(connection: duckdb.DuckDBPyConnection, start: date, end: date) -> None
     """Core, market and features of a window."""
     for name in CORE:
         build_table(connection, name, start, end)
-    prices = frame_of(
-        connection,
-        "select race_date, race_key, runner_key, price_kind, decimal_odds, book_complete from core.prices "
-        "where race_date between ? and ?",
-        [start, end],
-    )
+    prices = frame_of(connection, PRICES, [start, end])
     replace_window(connection, "market/probabilities", probabilities(prices), start, end)
     for name in build_order("features"):
         build_table(connection, name, start, end)

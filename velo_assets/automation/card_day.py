@@ -70,7 +70,7 @@ class _Clock:
     def step(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - began
+        self.seconds[name] = time.perf_counter() - began
 
 
 _File = tuple[str, str, str, date | None, date | None]
