@@ -38,7 +38,7 @@ LATENCY_RACES = 500
 STRATEGIES = 20
 FIELD = 10
 CARD_RACES = 50
-CARD_DAYS = 6
+CARDS = 6
 """Cards, one a day: the first pays for what a process reads once, the median of the others counts."""
 
 
@@ -169,7 +169,10 @@ def latency(world: DataRoot, scratch: Path) -> list[Figure]:
 
 
 def _card(world: DataRoot, scratch: Path, model: ServingModel) -> list[Figure]:
-    """Cards of fifty races of the days after the last: landed, the day built up to its features, priced, written."""
+    """Cards of fifty races of the day after the last: landed, the day built up to its features, priced, written.
+
+    Each has other races than the one before, whose place it takes, so that all of its fifty are new.
+    """
     from velo_assets.assets.builds import nodes_of
     from velo_assets.definitions import defs
 
@@ -177,27 +180,27 @@ def _card(world: DataRoot, scratch: Path, model: ServingModel) -> list[Figure]:
     root = DataRoot(scratch / "card")
     shutil.rmtree(root.path, ignore_errors=True)
     shutil.copytree(world.path, root.path, ignore=shutil.ignore_patterns("dagster", "reports", "mlartifacts"))
-    days: list[tuple[float, PricedDay]] = []
+    cards: list[tuple[float, PricedDay]] = []
     known = None
     with Warehouse(root.warehouse).connect("benchmark") as connection:
         create_views(root, connection)
         last = connection.execute("select max(race_date) from core.races").fetchall()[0][0]
-        for ahead in range(1, CARD_DAYS + 1):
-            day = last + timedelta(days=ahead)
-            _hand_in_card(root, day)
+        day = last + timedelta(days=1)
+        # Noon of the day before: a simulated world may end in years to come.
+        noon = datetime(last.year, last.month, last.day, 12, tzinfo=UTC)
+        for number in range(CARDS):
+            _hand_in_card(root, day, number)
             began = time.process_time()
-            # Noon of the day before: a simulated world may end in years to come.
-            noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC) - timedelta(days=1)
-            priced = price_day(root, connection, [model], day, nodes, noon, known)
-            days.append((time.process_time() - began, priced))
+            priced = price_day(root, connection, [model], day, nodes, noon + timedelta(minutes=number), known)
+            cards.append((time.process_time() - began, priced))
             known = priced.landed
     shutil.rmtree(root.path)
-    counted = sorted(days[1:], key=lambda each: sum(each[1].seconds.values()))
+    counted = sorted(cards[1:], key=lambda each: sum(each[1].seconds.values()))
     processor, priced = counted[len(counted) // 2]
     races, seconds = priced.predictions["race_key"].n_unique(), priced.seconds
     parts = ", ".join(f"{name} {took:.2f}" for name, took in seconds.items())
     note = (
-        f"{races} races, {priced.predictions.height} runners, median of {CARD_DAYS - 1} days; {parts}; "
+        f"{races} races, {priced.predictions.height} runners, median of {CARDS - 1} cards; {parts}; "
         f"processor time {processor:.2f}"
     )
     return [
@@ -206,11 +209,12 @@ def _card(world: DataRoot, scratch: Path, model: ServingModel) -> list[Figure]:
     ]
 
 
-def _hand_in_card(root: DataRoot, day: date) -> None:
-    """A card made of the last races of the newest results, as if they were to come."""
+def _hand_in_card(root: DataRoot, day: date, number: int = 0) -> None:
+    """A card made of the last races of the newest results, as if they were to come; the next `number` has the next."""
     rows = pl.read_csv(max(root.raceform.glob("*.csv")), infer_schema=False)
     # One race per course and off time: a card knows no other name of a race.
     newest = rows.sort("date", descending=True, maintain_order=True)
-    races = newest.unique(["course", "off"], keep="first", maintain_order=True).head(CARD_RACES)
+    races = newest.unique(["course", "off"], keep="first", maintain_order=True)
+    races = races.slice(number * CARD_RACES, CARD_RACES)
     card = rows.join(races.select("date", "course", "off"), on=["date", "course", "off"], how="semi")
     write_racecards(card.with_columns(date=pl.lit(day.isoformat())), day=day, out=root.racecards)

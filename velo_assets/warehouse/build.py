@@ -45,6 +45,13 @@ trace of the order in which a sum was added up."""
 SHORT_WINDOW_DAYS = 32
 """A window shorter than this is staged: there it is the planning of its select that costs, which is so done once."""
 
+FEW_DAYS = 3
+"""So few race days are built one by one: a select may leave out of a single day's past all that does not bear on its
+runners, of whom nothing then is known later than they are declared."""
+
+ENTRIES = "core/entries"
+"""The table that says which days have runners."""
+
 SPAN_YEARS = 3
 """Years of a table that is written in spans: the joins of ten years outgrow the processor's cache, those of one leave a
 core idle."""
@@ -340,10 +347,12 @@ def _build(
     end: date,
     catalogued: Catalogued | None = None,
 ) -> Built:
-    if (end - start).days < SHORT_WINDOW_DAYS:
-        connection.execute(
-            f"create or replace temp table window_rows as {table.select}", _parameters(table, start, end)
-        )
+    days = _few_race_days(connection, table, start, end)
+    if days or (end - start).days < SHORT_WINDOW_DAYS:
+        make = "create or replace temp table window_rows as"
+        for first, last in days or [(start, end)]:
+            connection.execute(f"{make} {table.select}", _parameters(table, first, last))
+            make = "insert into window_rows"
         source = "window_rows"
         windows: list[Mapping[str, object]] = [{}]
     else:
@@ -406,6 +415,19 @@ def _most_rows(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> i
 
 def _stored(table: SqlTable, kind: str) -> str:
     return "FLOAT" if kind == "DOUBLE" and table.schema == SINGLE_PRECISION_LAYER else kind
+
+
+def _few_race_days(
+    connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date
+) -> list[tuple[date, date]]:
+    """The race days of a window of features, each a window by itself; empty where there are none or many."""
+    if not is_dated_by_declarations(table) or ENTRIES not in table.dependencies:
+        return []
+    found = connection.execute(
+        "select distinct race_date from core.entries where race_date between ? and ? limit ?",
+        [start, end, FEW_DAYS + 1],
+    ).fetchall()
+    return sorted((day, day) for (day,) in found) if len(found) <= FEW_DAYS else []
 
 
 def _spans(start: date, end: date) -> list[tuple[date, date]]:

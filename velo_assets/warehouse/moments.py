@@ -228,18 +228,26 @@ class Facts:
         self._edges.setdefault(earlier, set()).add(later)
 
     def proves(self, earlier: Moment, later: Moment) -> bool:
-        """Whether the facts lead from `earlier` to `later`."""
-        seen, queue = {earlier}, [earlier]
+        """Whether the facts lead from `earlier` to `later`.
+
+        Not by way of `$end` back to `$start`: a row that lies between the two would say that the window is one day, and
+        says it only where there is such a row.
+        """
+        start, end = self.parameters.get("start"), self.parameters.get("end")
+        first = (earlier, earlier.symbol == end)
+        seen, queue = {first}, [first]
         while queue:
-            moment = queue.pop()
+            moment, is_past_end = queue.pop()
             if moment == later:
                 return True
             follow = set(self._edges.get(moment, ()))
             if moment.phase < LAST:
                 follow.add(Moment(moment.phase + 1, moment.symbol))
-            for after in follow - seen:
-                seen.add(after)
-                queue.append(after)
+            for after in follow:
+                step = (after, is_past_end or after.symbol == end)
+                if step not in seen and not (is_past_end and after.symbol == start):
+                    seen.add(step)
+                    queue.append(step)
         return False
 
     def is_constant(self, symbol: int) -> bool:

@@ -2,7 +2,13 @@
 -- point in time: results of strictly earlier race days; the frames of windows end the day before
 -- look-back: 730 days of the horse's runs; 730 days of the draw before each of them
 -- description: Draw bias by course, distance band, going and rail (flat races only), shrunk; its persistence; and the horse's own affinity to course and going.
-with window_horses as (
+with day_runners as (
+    -- Whose past is asked for where the window is a single day; all of what has no bearing on them is left out below.
+    select horse_key
+    from core.entries
+    where race_date = cast($start as date) and cast($start as date) = cast($end as date)
+),
+window_horses as (
     select distinct horse_key
     from core.entries
     where race_date >= cast($start as date) and race_date <= cast($end as date)
@@ -11,6 +17,7 @@ entries as (
     select race_date, race_key, runner_key, horse_key, stall
     from core.entries
     where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
+        and (stall is not null or cast($start as date) < cast($end as date) or horse_key in (select horse_key from day_runners))
 ),
 results as (
     select runner_key, won, position
@@ -63,10 +70,15 @@ runs as (
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
 ),
-stall_days as (
-    select trip, going_key, stall_fifth, race_date, sum(won_and_expected) as won_and_expected
+stall_runs as (
+    -- A single day's past is one day.
+    select trip, going_key, stall, stall_fifth, greatest(race_date, case when cast($start as date) = cast($end as date) then cast($start as date) - 1 end) as race_date, won_and_expected, rivals_beaten
     from runs
     where stall_fifth is not null and race_date >= cast($start as date) - 730
+),
+stall_days as (
+    select trip, going_key, stall_fifth, race_date, sum(won_and_expected) as won_and_expected
+    from stall_runs
     group by trip, going_key, stall_fifth, race_date
 ),
 stall_going_windows as (
@@ -153,8 +165,7 @@ slopes as (
 stall_number_days as (
     -- Runs 2^47 (65536 of them fit), share of rivals beaten held to 2^-30.
     select trip, stall, race_date, cast(sum(140737488355328 + cast(round(1073741824.0 * rivals_beaten) as bigint)) as bigint) as runs_and_beaten
-    from runs
-    where stall is not null and race_date >= cast($start as date) - 730
+    from stall_runs
     group by trip, stall, race_date
 ),
 stall_number_windows as (

@@ -58,13 +58,33 @@ runs as (
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
 ),
+-- Whose past is asked for where the window is a single day; all of what has no bearing on them is left out below.
+day_runners as (
+    select sire_key, dam_key, damsire_key, going_key, distance_band
+    from runs
+    where race_date = cast($start as date) and cast($start as date) = cast($end as date)
+),
+-- A single day's past is one day.
+pedigree_runs as (
+    select greatest(race_date, case when cast($start as date) = cast($end as date) then cast($start as date) - 1 end) as counted_date, sire_key, damsire_key, outcome
+    from runs
+    where cast($start as date) < cast($end as date) or sire_key in (select sire_key from day_runners) or damsire_key in (select damsire_key from day_runners)
+),
+ground_runs as (
+    select *
+    from runs
+    where cast($start as date) < cast($end as date) or race_date = cast($start as date)
+        or (sire_key, going_key) in (select (sire_key, going_key) from day_runners)
+        or (sire_key, distance_band) in (select (sire_key, distance_band) from day_runners)
+        or dam_key in (select dam_key from day_runners)
+),
 -- The few large partitions, of sires and of dams' sires, shrink by half as days; the many small ones below would not.
 -- Frames count whole days: with intervals every bound would be worked out as a timestamp.
 sire_days as (
-    select sire_key, race_date, sum(outcome) as outcome
-    from runs
+    select sire_key, counted_date as race_date, sum(outcome) as outcome
+    from pedigree_runs
     where sire_key is not null
-    group by sire_key, race_date
+    group by sire_key, counted_date
 ),
 sire_windows as (
     select
@@ -75,10 +95,10 @@ sire_windows as (
     window career as (partition by sire_key order by race_date range between 730 preceding and 1 preceding)
 ),
 damsire_days as (
-    select damsire_key, race_date, sum(outcome) as outcome
-    from runs
+    select damsire_key, counted_date as race_date, sum(outcome) as outcome
+    from pedigree_runs
     where damsire_key is not null
-    group by damsire_key, race_date
+    group by damsire_key, counted_date
 ),
 damsire_windows as (
     select
@@ -101,7 +121,7 @@ run_windows as (
         cast(coalesce(sum(outcome) over going, 0) as bigint) as going_outcome,
         cast(coalesce(sum(outcome) over distance, 0) as bigint) as distance_outcome,
         cast(coalesce(sum(outcome) over dam, 0) as bigint) as dam_outcome
-    from runs
+    from ground_runs
     window
         going as (partition by coalesce(sire_key, hash(race_key)), going_key order by race_date range between 730 preceding and 1 preceding),
         distance as (partition by coalesce(sire_key, hash(race_key)), distance_band order by race_date range between 730 preceding and 1 preceding),

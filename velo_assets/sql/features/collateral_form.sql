@@ -2,7 +2,13 @@
 -- point in time: results of strictly earlier race days, the horse's own and, for the franking of its last race, those of the horses it met there
 -- look-back: 730 days
 -- description: A private handicap: what mark past performances were worth at the weights and the margins, how that compares with today's mark, and how the last race has worked out since.
-with entries as (
+with day_runners as (
+    -- Whose past is asked for where the window is a single day; all of what has no bearing on them is left out below.
+    select horse_key
+    from core.entries
+    where race_date = cast($start as date) and cast($start as date) = cast($end as date)
+),
+entries as (
     select race_date, race_key, runner_key, horse_key, weight_lb, official_rating
     from core.entries
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
@@ -28,15 +34,44 @@ races as (
     from core.races
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
+-- Of a single day: what its runners have run, the last races among that, and the horses met there.
+day_runs as (
+    select race_date, race_key, runner_key, horse_key
+    from entries
+    where race_date <= cast($start as date) and horse_key in (select horse_key from day_runners)
+),
+day_last_days as (
+    select day_runs.horse_key, max(day_runs.race_date) as race_date
+    from day_runs
+    inner join races on races.race_key = day_runs.race_key
+    inner join results on results.runner_key = day_runs.runner_key
+    where races.field_size > 1 and day_runs.race_date < cast($start as date)
+    group by day_runs.horse_key
+),
+day_last_races as (
+    select day_runs.race_key
+    from day_runs
+    inner join day_last_days on day_last_days.horse_key = day_runs.horse_key and day_last_days.race_date = day_runs.race_date
+),
+day_rivals as (
+    select horse_key
+    from entries
+    where race_date < cast($start as date) and race_key in (select race_key from day_last_races)
+),
+runners as (
+    select *
+    from entries
+    where cast($start as date) < cast($end as date) or race_key in (select race_key from day_runs) or horse_key in (select horse_key from day_rivals)
+),
 runs as (
     select
-        entries.race_date,
-        entries.race_key,
-        entries.runner_key,
-        entries.horse_key,
-        entries.weight_lb,
+        runners.race_date,
+        runners.race_key,
+        runners.runner_key,
+        runners.horse_key,
+        runners.weight_lb,
         -- Where no rating is published the weights of a Hong Kong handicap give it: the top of the band carries 133 lb, a pound a point.
-        coalesce(entries.official_rating, case when races.country = 'HK' and races.is_handicap then races.rating_band_high - 133 + entries.weight_lb end) as handicap_mark,
+        coalesce(runners.official_rating, case when races.country = 'HK' and races.is_handicap then races.rating_band_high - 133 + runners.weight_lb end) as handicap_mark,
         -- Handicappers' pounds per length: 3 at 5 furlongs, 1.5 at 10; nobody is beaten by more than 20 lengths on merit; a winner beats the second by its margin.
         case
             when results.won = 1 then -(case when winning_margins.winning_margin > 10 then 10 else winning_margins.winning_margin end) * 15 / races.distance_furlongs
@@ -48,10 +83,10 @@ runs as (
             -- Held to 2^-30 (1073741824 = 2^30): sums are then exact in any order, and a difference that is nothing is 0.
             else round(1073741824.0 * (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)) / 1073741824
         end as rivals_beaten
-    from entries
-    inner join races on races.race_key = entries.race_key
-    left join results on results.runner_key = entries.runner_key
-    left join winning_margins on winning_margins.race_key = entries.race_key
+    from runners
+    inner join races on races.race_key = runners.race_key
+    left join results on results.runner_key = runners.runner_key
+    left join winning_margins on winning_margins.race_key = runners.race_key
 ),
 race_levels as (
     select
@@ -74,6 +109,7 @@ horse_days as (
         avg(runs.rivals_beaten) as rivals_beaten
     from runs
     inner join race_levels on race_levels.race_key = runs.race_key
+    where cast($start as date) < cast($end as date) or runs.horse_key in (select horse_key from day_runners) or runs.horse_key in (select horse_key from day_rivals)
     group by runs.horse_key, runs.race_date
 ),
 horse_frames as (

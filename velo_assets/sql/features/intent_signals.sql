@@ -2,7 +2,13 @@
 -- point in time: entries of this race and of strictly earlier race days; results of strictly earlier race days
 -- look-back: 730 days of the horse's runs and 365 days of its jockeys before each; 365 days of the trainer's layoffs; 730 days of the trainer at the course
 -- description: What the connections do differently: jockey upgrade and change, layoff against the trainer's habit, headgear, distance, course and surface moves, the trainer at the course, the jockey on the horse.
-with entries as (
+with day_runners as (
+    -- Whose past is asked for where the window is a single day; all of what has no bearing on them is left out below.
+    select horse_key, trainer_key
+    from core.entries
+    where race_date = cast($start as date) and cast($start as date) = cast($end as date)
+),
+entries as (
     select race_date, race_key, runner_key, horse_key, jockey_key, trainer_key, headgear, headgear_first_time
     from core.entries
     where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
@@ -68,15 +74,26 @@ jockey_windows as (
     from jockey_days
     window days_365 as (partition by jockey_key order by race_date range between 365 preceding and 1 preceding)
 ),
+-- Of a single day: what the horses have run, and its trainers at its courses.
+day_courses as (
+    select trainer_key, course_key
+    from runs
+    where race_date = cast($start as date) and cast($start as date) = cast($end as date)
+),
+asked_runs as (
+    select *
+    from runs
+    where cast($start as date) < cast($end as date) or race_date = cast($start as date) or horse_key in (select horse_key from day_runners) or (trainer_key, course_key) in (select (trainer_key, course_key) from day_courses)
+),
 riders as (
     select
-        runs.*,
+        asked_runs.*,
         jockey_windows.rides,
         -- Fifty rides at the half steady a new jockey: a prior, not a fit.
         ((jockey_windows.runs_and_beaten & 140737488355327) / 1073741824.0 + 25) / ((jockey_windows.runs_and_beaten >> 47) + 50) as jockey_ability,
-        case when runs.has_run then pow(2, date_diff('day', date '2015-01-01', runs.race_date) / 180.0) end as weight_180d
-    from runs
-    left join jockey_windows on jockey_windows.jockey_key = runs.jockey_key and jockey_windows.race_date = runs.race_date
+        case when asked_runs.has_run then pow(2, date_diff('day', date '2015-01-01', asked_runs.race_date) / 180.0) end as weight_180d
+    from asked_runs
+    left join jockey_windows on jockey_windows.jockey_key = asked_runs.jockey_key and jockey_windows.race_date = asked_runs.race_date
 ),
 -- Windows of runners, not of days: their frames leave out the whole day, however many runners it has.
 careers as (
@@ -135,12 +152,33 @@ moves as (
         ln(date_diff('day', last.race_date, today.race_date)) as log_layoff_days
     from cells as today
     left join riders as last on last.runner_key = today.last_runner_key and last.race_date < today.race_date
+    where today.race_date >= cast($start as date)
+),
+-- Of a single day: whatever its trainers have run in their look-back.
+day_stables as (
+    select horse_key
+    from entries
+    where race_date between cast($start as date) - 365 and cast($start as date) and trainer_key in (select trainer_key from day_runners)
+),
+last_days as (
+    select race_date, trainer_key, max(case when has_run then race_date end) over before as last_date
+    from runs
+    where cast($start as date) < cast($end as date) or horse_key in (select horse_key from day_stables)
+    window before as (partition by horse_key order by race_date range between unbounded preceding and 1 preceding)
+),
+layoffs as (
+    select
+        trainer_key,
+        -- A single day's past is one day.
+        greatest(race_date, case when cast($start as date) = cast($end as date) then cast($start as date) - 1 end) as race_date,
+        -- Layoffs 2^47, their logs, all under 8, held to 2^-27.
+        140737488355328 + cast(round(134217728.0 * ln(date_diff('day', last_date, race_date))) as bigint) as layoff_and_log
+    from last_days
+    where trainer_key is not null and race_date >= cast($start as date) - 365 and race_date - last_date <= 730
 ),
 trainer_days as (
-    -- Layoffs 2^47, their logs, all under 8, held to 2^-27.
-    select trainer_key, race_date, cast(sum(140737488355328 + cast(round(134217728.0 * log_layoff_days) as bigint)) as bigint) as layoffs_and_logs
-    from moves
-    where trainer_key is not null
+    select trainer_key, race_date, cast(sum(layoff_and_log) as bigint) as layoffs_and_logs
+    from layoffs
     group by trainer_key, race_date
 ),
 trainer_windows as (
@@ -164,7 +202,6 @@ reunions as (
     select rider.runner_key as rider_key, horse.runner_key as horse_key
     from moves as horse
     inner join moves as rider on rider.race_key = horse.race_key and rider.jockey_key = horse.last_jockey_key
-    where horse.race_date >= cast($start as date) and rider.race_date >= cast($start as date)
 ),
 jockey_choices as (
     select rider_key, count(*) as horses
@@ -210,4 +247,3 @@ left join jockey_choices on jockey_choices.rider_key = moves.runner_key
 left join stable_entries on stable_entries.race_key = moves.race_key and stable_entries.trainer_key = moves.trainer_key
 left join trainer_impacts on trainer_impacts.runner_key = moves.runner_key
 left join shrinkage on shrinkage.race_date = date_trunc('year', moves.race_date)
-where moves.race_date >= cast($start as date)

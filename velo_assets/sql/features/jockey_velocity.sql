@@ -12,8 +12,27 @@ entries as (
     from core.entries
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
+-- Whose rates are asked for. A single day's past is four days: no other look-back has its first day between two of them.
+window_entries as (
+    select
+        greatest(
+            race_date,
+            case
+                when cast($start as date) < cast($end as date) then null
+                when race_date < cast($start as date) - 90 then cast($start as date) - 91
+                when race_date < cast($start as date) - 30 then cast($start as date) - 31
+                when race_date < cast($start as date) - 14 then cast($start as date) - 15
+                else cast($start as date) - 1
+            end
+        ) as race_date,
+        race_key,
+        runner_key,
+        jockey_key
+    from entries
+    where jockey_key in (select jockey_key from window_jockeys)
+),
 results as (
-    select runner_key, won, position
+    select race_date, runner_key, won, position
     from core.results
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
@@ -23,7 +42,7 @@ prices as (
     where price_kind = 'sp' and book_complete and race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
-    select race_key, field_size
+    select race_date, race_key, field_size
     from core.races
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
@@ -42,26 +61,31 @@ jockey_days as (
     -- (17592186044416) + expected wins in units of 2^-24 (16777216 = 2^24). Two million runs fit.
     -- The other fractions are held to 2^-30 (1073741824 = 2^30), so that their sums and differences of sums are exact too.
     select
-        entries.jockey_key,
-        entries.race_date,
+        window_entries.jockey_key,
+        window_entries.race_date,
         cast(coalesce(sum(case when results.runner_key is not null then 4398046511104 + 2097152 * coalesce(results.won, 0) + case when results.position <= 3 then 1 else 0 end end), 0) as bigint) as outings,
         cast(coalesce(sum(case when results.runner_key is not null then case when prices.market_probability is not null then 17592186044416 * coalesce(results.won, 0) else 0 end + cast(round(16777216.0 / races.field_size) as bigint) end), 0) as bigint) as expectations,
         coalesce(sum(prices.market_probability) filter (where results.runner_key is not null), 0) as market_wins,
         coalesce(sum(case when results.position is not null and races.field_size > 1 then round(1073741824.0 * (races.field_size - least(results.position, races.field_size)) / (races.field_size - 1)) / 1073741824 when results.runner_key is not null then 0 end), 0) as rivals_beaten
-    from entries
-    inner join races on races.race_key = entries.race_key
-    left join results on results.runner_key = entries.runner_key
-    left join prices on prices.runner_key = entries.runner_key
-    where entries.jockey_key is not null
-    group by entries.jockey_key, entries.race_date
+    from window_entries
+    inner join races on races.race_key = window_entries.race_key
+    left join results on results.runner_key = window_entries.runner_key
+    left join prices on prices.runner_key = window_entries.runner_key
+    group by window_entries.jockey_key, window_entries.race_date
+),
+result_days as (
+    select race_date, count(*) as runs, sum(won) as wins
+    from results
+    group by race_date
+),
+race_days as (
+    select distinct race_date
+    from races
 ),
 all_days as (
-    select
-        race_date,
-        sum(outings >> 42) as runs,
-        sum((outings >> 21) & 2097151) as wins
-    from jockey_days
-    group by race_date
+    select race_days.race_date, result_days.runs, result_days.wins
+    from race_days
+    left join result_days on result_days.race_date = race_days.race_date
 ),
 all_windows as (
     select
@@ -79,7 +103,6 @@ jockey_totals as (
         sum(market_wins) over to_date as market_wins,
         sum(rivals_beaten) over to_date as rivals_beaten
     from jockey_days
-    where jockey_key in (select jockey_key from window_jockeys)
     window to_date as (partition by jockey_key order by race_date rows between unbounded preceding and current row)
 ),
 -- The difference of two running totals is a window: four totals and five lookups serve the four look-backs.

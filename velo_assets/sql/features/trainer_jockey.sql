@@ -2,10 +2,22 @@
 -- point in time: results of strictly earlier race days; every frame ends the day before
 -- look-back: 730 days
 -- description: The trainer and jockey together, and the trainer and owner together: wins against what the trainer and the jockey each win with anybody.
-with entries as (
+with day_runners as (
+    -- Whose past is asked for where the window is a single day; all of what has no bearing on them is left out below.
+    select trainer_key, jockey_key, owner_key
+    from core.entries
+    where race_date = cast($start as date) and cast($start as date) = cast($end as date)
+),
+entries as (
     select race_date, race_key, runner_key, trainer_key, jockey_key, owner_key
     from core.entries
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
+        and (
+            cast($start as date) < cast($end as date)
+            or race_date = cast($start as date)
+            or (trainer_key, jockey_key) in (select (trainer_key, jockey_key) from day_runners)
+            or (trainer_key, owner_key) in (select (trainer_key, owner_key) from day_runners)
+        )
 ),
 results as (
     select runner_key, won

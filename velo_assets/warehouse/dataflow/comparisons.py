@@ -24,8 +24,12 @@ def learn(facts: Facts, one: Value, operator: str, other: Value, only_below: set
     """
 
     def note(earlier: Moment, later: Moment) -> None:
-        # What a correlated query asks of the row outside holds only where it finds something.
-        if earlier.symbol not in facts.constants and (only_below is None or earlier.symbol in only_below):
+        # What a correlated query asks of the row outside, or any query of the parameters, holds only where it finds
+        # something.
+        of_rows = earlier.symbol not in facts.constants and not (
+            facts.is_constant(earlier.symbol) and facts.is_constant(later.symbol)
+        )
+        if of_rows and (only_below is None or earlier.symbol in only_below):
             facts.learn(earlier, later)
 
     def note_same(earlier: int, later: int) -> None:

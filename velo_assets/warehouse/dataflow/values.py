@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from velo_assets.warehouse.availability import DECISION_TIME
 from velo_assets.warehouse.dataflow.comparisons import Comparison, learn
 from velo_assets.warehouse.dataflow.tree import conjuncts, line_of, whole_number
 from velo_assets.warehouse.moments import (
+    DAY_PHASES,
     FIRST,
     MONTHS,
     NEVER,
@@ -173,7 +175,20 @@ class ValueFlow(ABC):
             one, other = of(expression.this), of(expression.expression)
             if one.symbol is not None and other.symbol is not None:
                 return replace(made, later=one, earlier=other)
+        if kind is exp.Greatest:
+            return self._latest(made, [of(child) for child in expression.iter_expressions()])
         return made
+
+    def _latest(self, made: Value, dates: list[Value]) -> Value:
+        """The latest of some dates: a day of its own, not before any of them."""
+        days = [v.symbol for v in dates if v.symbol is not None and v.unit == "day" and v.shift >= 0]
+        if not days:
+            return made
+        latest = self.facts.symbol()
+        for earlier in days:
+            for phase in DAY_PHASES:
+                self.facts.learn(Moment(phase, earlier), Moment(phase, latest))
+        return replace(made, symbol=latest)
 
     def _period(self, made: Value, inner: Value, unit: str) -> Value:
         if unit not in _PERIODS or inner.symbol is None or inner.unit != "day" or inner.shift != 0:
@@ -301,7 +316,18 @@ class ValueFlow(ABC):
             one, other = getattr(wanted, mark_of), getattr(offered, mark_of)
             if one is not None and other is not None:
                 learn(self.facts, offered, "=", wanted, only_below=self.facts.reachable(relation))
-        return Value(merge(wanted.label, relation.rows, *(c.label for c in columns)))
+        return Value(merge(wanted.label, self._by_start(merge(relation.rows, *(c.label for c in columns)))))
+
+    def _by_start(self, label: Label) -> Label:
+        """The label with one moment, the declarations of `$start`, for all that is known by then.
+
+        That moment is the same for all rows, so it may choose rows of the past too: no day before `$start` is output.
+        """
+        start = Moment(DECISION_TIME, self.facts.parameter("start"))
+        return {(start if self._is_known_by(start, moment) else moment): origin for moment, origin in label.items()}
+
+    def _is_known_by(self, when: Moment, moment: Moment) -> bool:
+        return moment.phase in DAY_PHASES and self.facts.proves(moment, when)
 
     def _comparisons(self, condition: Any, scope: Scope) -> list[Comparison]:
         exp = self.exp
