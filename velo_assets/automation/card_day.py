@@ -26,9 +26,10 @@ from velo_assets.serving.card_page import read_card_page, write_card_page
 from velo_assets.serving.predict import ServingModel, predict_cards, readable, store_predictions
 from velo_assets.serving.prediction_log import create_outcomes, log_predictions
 from velo_assets.settings import DataRoot
-from velo_assets.warehouse.build import refresh_table, replace_window, table_exists
+from velo_assets.warehouse.build import catalogued_tables, refresh_table, replace_window, table_exists
 from velo_assets.warehouse.builds import Node, stale, stored_fingerprints
 from velo_assets.warehouse.changes import first_change
+from velo_assets.warehouse.side_by_side import side_by_side
 from velo_assets.warehouse.sql_table import SqlTable, build_order, load_table
 
 LAYERS_OF_A_CARD = ("core", "features", "market")
@@ -116,20 +117,26 @@ def price_day(
         _require_earlier_years(behind, day, years)
         was_behind = before != known and any(name.startswith("core/") for name in _behind(connection, nodes, before))
         touched = None if was_behind else _days_of_cards(files ^ _live_files(connection))
+    held = catalogued_tables(connection)
+
+    def refresh_core(worker: duckdb.DuckDBPyConnection, name: str) -> None:
+        for first, last in _windows(years, touched):
+            refresh_table(worker, name, first, last, touched, held)
+
+    def refresh_features(worker: duckdb.DuckDBPyConnection, name: str) -> None:
+        for first, last in _windows(years, None):
+            table = load_table(name)
+            if touched and touched[0] >= first and not table.is_by_runner and _holds(worker, table, first):
+                # Made for 1 January, of the years before it alone.
+                continue
+            since = first_change(worker, table, first, last)
+            if since:
+                refresh_table(worker, name, first, last, (since, last), held)
+
     with clock.step("core"):
-        for name in build_order("core"):
-            for first, last in _windows(years, touched):
-                refresh_table(connection, name, first, last, touched)
+        side_by_side(connection, build_order("core"), refresh_core)
     with clock.step("features"):
-        for name in build_order("features"):
-            for first, last in _windows(years, None):
-                table = load_table(name)
-                if touched and touched[0] >= first and not table.is_by_runner and _holds(connection, table, first):
-                    # Made for 1 January, of the years before it alone.
-                    continue
-                since = first_change(connection, table, first, last)
-                if since:
-                    refresh_table(connection, name, first, last, (since, last))
+        side_by_side(connection, build_order("features"), refresh_features)
     with clock.step("market"):
         if years:
             frame, _ = market_window(connection, day, day)

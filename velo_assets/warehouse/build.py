@@ -90,6 +90,7 @@ def refresh_table(
     start: date,
     end: date,
     touched: tuple[date, date] | None = None,
+    catalogued: Mapping[str, Catalogued] | None = None,
 ) -> Built:
     """As `build_table`, from the first day on that can differ from what the table holds.
 
@@ -101,6 +102,7 @@ def refresh_table(
         start: first race date of the window, a 1 January.
         end: last race date of the window, a 31 December.
         touched: first and last day that have to be built, where the caller knows that no other day can differ.
+        catalogued: what the catalog says of all tables, where the caller has asked (`catalogued_tables`).
 
     Returns:
         Rows of the whole window, the columns of the table, and since when it was built.
@@ -116,15 +118,15 @@ def refresh_table(
     _register_macros(connection, table)
     ensure_records(connection)
     # A table that somebody dropped holds none of the days that its records tell of.
-    catalogued = _catalogued(connection, name)
-    held = tuple((column, kind) for column, kind, _ in catalogued)
+    columns = _catalogued(connection, name) if catalogued is None else catalogued.get(name, [])
+    held = tuple((column, kind) for column, kind, _ in columns)
     since, until = start, end
     if held:
         since = max(start, touched[0]) if touched else first_day_to_build(connection, table, start, end)
         until = min(end, touched[1]) if touched else end
     with transaction(connection):
         before = _watched_days(connection, table, held, since, until)
-        built = _build(connection, table, since, until, catalogued)
+        built = _build(connection, table, since, until, columns)
         if held and built.columns != held:
             # Its other years hold other columns now too. On record before the window, which alone was rebuilt.
             record_change_of_columns(connection, table, start, end)
@@ -132,8 +134,8 @@ def refresh_table(
         else:
             after = _watched_days(connection, table, held, since, until)
             first_day = first_difference(before, after) if before is not None and after is not None else since
-        record_change(connection, name, since, until, first_day)
-        record_refresh(connection, table, start, end)
+        # Its own change is the last there is.
+        record_refresh(connection, table, start, end, record_change(connection, name, since, until, first_day))
     if (since, until) == (start, end):
         return built
     (rows,) = row_of(connection, f"select count(*) from {table.relation} where race_date between ? and ?", [start, end])
@@ -260,6 +262,18 @@ def table_exists(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
 def describe(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[tuple[str, str], ...]:
     """(column, DuckDB type) of a table, in order."""
     return tuple((column, kind) for column, kind, _ in _catalogued(connection, name))
+
+
+def catalogued_tables(connection: duckdb.DuckDBPyConnection) -> dict[str, Catalogued]:
+    """(column, DuckDB type, comment) of every table, in order."""
+    rows = connection.execute(
+        "select schema_name || '/' || table_name, column_name, data_type, comment from duckdb_columns() "
+        "where database_name = current_database() order by column_index"
+    ).fetchall()
+    tables: dict[str, list[tuple[str, str, str | None]]] = {}
+    for name, *column in rows:
+        tables.setdefault(name, []).append((column[0], column[1], column[2]))
+    return {**tables}
 
 
 def _catalogued(connection: duckdb.DuckDBPyConnection, name: str) -> Catalogued:

@@ -69,7 +69,7 @@ def first_difference(before: Days, after: Days) -> date | None:
 
 def record_change(
     connection: duckdb.DuckDBPyConnection, name: str, start: date, end: date, first_day: date | None
-) -> None:
+) -> int:
     """Write down that a window of a table was replaced, in the transaction that replaces it.
 
     Args:
@@ -78,6 +78,9 @@ def record_change(
         start: first race date of the window.
         end: last race date of the window.
         first_day: first day whose rows differ from what they were, None when none does.
+
+    Returns:
+        Number of the change: higher than that of any before it.
     """
     ensure_records(connection)
     window = {"name": name, "first": start.year, "last": end.year, "day": first_day}
@@ -87,12 +90,12 @@ def record_change(
         "and (first_day is null or ($day is not null and first_day >= greatest($day, make_date(year, 1, 1))))",
         window,
     )
-    connection.execute(
-        "insert into meta.changes select $name, year, (select coalesce(max(number), 0) + 1 from meta.changes), "
-        "case when $day is not null then greatest($day, make_date(year, 1, 1)) end "
-        "from generate_series($first, $last) years(year)",
-        window,
-    )
+    (last,) = row_of(connection, "select coalesce(max(number), 0) from meta.changes")
+    number = int(last) + 1
+    for year in range(start.year, end.year + 1):
+        day = first_day and max(first_day, date(year, 1, 1))
+        connection.execute("insert into meta.changes values (?, ?, ?, ?)", [name, year, number, day])
+    return number
 
 
 def record_change_of_columns(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> None:
@@ -112,15 +115,13 @@ def record_change_of_columns(connection: duckdb.DuckDBPyConnection, table: SqlTa
     record_change(connection, table.name, first, last, date(first.year, 1, 1))
 
 
-def record_refresh(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> None:
-    """Write down that a table has taken in every change there is, in all years of a window."""
+def record_refresh(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date, number: int) -> None:
+    """Write down that a table has taken in every change up to a number, in all years of a window."""
     ensure_records(connection)
-    connection.execute(
-        "insert or replace into meta.refreshes "
-        "select $name, year, (select coalesce(max(number), 0) from meta.changes), $code_version "
-        "from generate_series($first, $last) years(year)",
-        {"name": table.name, "first": start.year, "last": end.year, "code_version": table.code_version},
-    )
+    for year in range(start.year, end.year + 1):
+        connection.execute(
+            "insert or replace into meta.refreshes values (?, ?, ?, ?)", [table.name, year, number, table.code_version]
+        )
 
 
 def first_day_to_build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> date:
@@ -148,18 +149,26 @@ def first_change(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: 
     if start.year != end.year or not is_dated_by_declarations(table):
         return start
     ensure_records(connection)
-    ensure_builds(connection)
-    seen = connection.execute(
-        "select number from meta.refreshes where name = $name and year = $year and code_version = $code_version "
-        "and (name, year) in (select name, year from meta.builds)",
-        {"name": table.name, "year": start.year, "code_version": table.code_version},
-    ).fetchall()
-    if not seen:
-        return start
     changed = connection.execute(
-        "select name, min(first_day) filter (where number > $number and year <= $year) from meta.changes "
-        "where list_contains($names, name) group by name",
-        {"names": list(table.dependencies), "number": seen[0][0], "year": start.year},
+        """
+        with seen as (
+            select number from meta.refreshes
+            where name = $name and year = $year and code_version = $code_version
+                and (name, year) in (select name, year from meta.builds)
+        )
+        select
+            changes.name,
+            min(changes.first_day) filter (where changes.number > seen.number and changes.year <= $year)
+        from seen
+        left join meta.changes as changes on list_contains($names, changes.name)
+        group by changes.name
+        """,
+        {
+            "name": table.name,
+            "year": start.year,
+            "code_version": table.code_version,
+            "names": list(table.dependencies),
+        },
     ).fetchall()
     if {name for name, _ in changed} != set(table.dependencies):
         return start
@@ -184,6 +193,7 @@ def ensure_records(connection: duckdb.DuckDBPyConnection) -> None:
     if connection in _HAVE_RECORDS:
         return
     connection.execute("create schema if not exists meta")
+    ensure_builds(connection)
     connection.execute(
         "create table if not exists meta.changes (name varchar, year integer, number bigint, first_day date)"
     )

@@ -230,25 +230,29 @@ class Facts:
     def proves(self, earlier: Moment, later: Moment) -> bool:
         """Whether the facts lead from `earlier` to `later`.
 
-        Not by way of `$end` back to `$start`: a row that lies between the two would say that the window is one day, and
-        says it only where there is such a row.
+        What is not after a parameter is not after the rows that lie behind it, but nothing follows from there for days
+        of other rows: they lie behind it only where there is such a row.
         """
-        start, end = self.parameters.get("start"), self.parameters.get("end")
-        first = (earlier, earlier.symbol == end)
+        first = (earlier, self._is_parameter(earlier))
         seen, queue = {first}, [first]
         while queue:
-            moment, is_past_end = queue.pop()
+            moment, is_past_parameter = queue.pop()
             if moment == later:
                 return True
             follow = set(self._edges.get(moment, ()))
+            if is_past_parameter and not self._is_parameter(moment):
+                follow = {after for after in follow if after.symbol == moment.symbol}
             if moment.phase < LAST:
                 follow.add(Moment(moment.phase + 1, moment.symbol))
             for after in follow:
-                step = (after, is_past_end or after.symbol == end)
-                if step not in seen and not (is_past_end and after.symbol == start):
+                step = (after, is_past_parameter or self._is_parameter(after))
+                if step not in seen:
                     seen.add(step)
                     queue.append(step)
         return False
+
+    def _is_parameter(self, moment: Moment) -> bool:
+        return moment.symbol in self.parameters.values()
 
     def is_constant(self, symbol: int) -> bool:
         """Whether a symbol is the same for all rows: a parameter, or a row of an outer query."""

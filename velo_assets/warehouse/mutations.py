@@ -237,6 +237,11 @@ SQL_MUTATIONS = (
         replaced("and 1 preceding", "and current row"),
     ),
     SqlMutation(
+        "a single day's own runs counted as the day before's",
+        "features/breeding",
+        replaced("greatest(race_date,", "least(race_date,"),
+    ),
+    SqlMutation(
         "frame of following days",
         "features/class_layoff",
         replaced("range between 730 preceding and 1 preceding", "range between 730 preceding and 30 following"),

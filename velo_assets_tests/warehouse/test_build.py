@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from velo_assets.ingestion.landing import create_views
 from velo_assets.settings import DataRoot
@@ -21,7 +22,9 @@ from velo_assets.warehouse.build import (
 )
 from velo_assets.warehouse.builds import Node, inputs_now, record_build, stale, stored_fingerprints
 from velo_assets.warehouse.connection import Warehouse
-from velo_assets.warehouse.sql_table import Column, SqlTableError, load_table
+from velo_assets.warehouse.query import frame_of, row_of
+from velo_assets.warehouse.sql_table import Column, SqlTableError, all_tables, build_order, load_table
+from velo_assets_tests.warehouse.small_world import FIRST, LAST, RUNNERS, build_features, write_core
 
 JANUARY = (date(2020, 1, 1), date(2020, 1, 31))
 
@@ -228,3 +231,28 @@ def test_a_summary_is_replaced_whole(connection: duckdb.DuckDBPyConnection) -> N
 def test_a_name_that_is_no_table_name_is_refused(connection: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(ValueError, match="not a table name"):
         replace_table(connection, "backtest/x; drop table y", rows(1))
+
+
+def test_days_built_one_by_one_are_those_of_the_whole_window(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
+        write_core(connection, days=40)
+        for name in build_order("features"):
+            build_table(connection, name, FIRST, LAST)
+        *_, (first,), _, _ = connection.execute("select distinct race_date from core.entries order by 1").fetchall()
+        for table in (table for table in all_tables() if table.schema == "features" and table.is_by_runner):
+            query = f"select * from {table.relation} where race_date >= ? order by runner_key"
+            whole = frame_of(connection, query, [first])
+            # To the end of the year, as a refresh asks for it; a longer window is built as a whole.
+            assert build_table(connection, table.name, first, LAST).rows == 3 * 4 * RUNNERS
+            assert_frame_equal(frame_of(connection, query, [first]), whole, rel_tol=1e-5, abs_tol=1e-5)
+
+
+def test_a_window_in_which_nobody_runs_is_emptied(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
+        write_core(connection, days=10)
+        build_features(connection)
+        (last,) = row_of(connection, "select max(race_date) from core.entries")
+        connection.execute("delete from core.entries where race_date = ?", [last])
+        assert build_table(connection, "features/trainer_jockey", last, last).rows == 0
+        (left,) = row_of(connection, "select max(race_date) from features.trainer_jockey")
+        assert left < last

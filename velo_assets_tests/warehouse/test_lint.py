@@ -398,3 +398,80 @@ def test_a_union_keeps_what_its_rows_are_restricted_to() -> None:
     assert rules(sql.format(key="runners")) == {"window-keys"}
     # Rows of the window alone are all there.
     assert rules(f"{sql.format(key='runners')} where race_date >= cast($start as date)") == set()
+
+
+SINGLE_DAY = "race_date = cast($start as date) and cast($start as date) = cast($end as date)"
+CHOSEN_PAST = f"""with day_runners as (select trainer_key, horse_key from core.entries where {SINGLE_DAY}),
+    runs as (
+        select e.race_date, e.runner_key, e.horse_key, r.won
+        from core.entries as e left join core.results as r on r.runner_key = e.runner_key
+        where e.race_date <= cast($end as date)
+            and (cast($start as date) < cast($end as date) or e.trainer_key in (select trainer_key from day_runners))),
+    windows as (
+        select race_date, runner_key, sum(won) over (
+            partition by horse_key order by race_date range between 365 preceding and 1 preceding) as wins
+        from runs)
+    select race_date, wins from windows where race_date >= cast($start as date)"""
+
+
+def test_who_runs_on_the_single_day_of_a_window_may_choose_the_past() -> None:
+    assert rules(CHOSEN_PAST) == set()
+    # And those whom they have met.
+    own = f"select horse_key from core.entries where {SINGLE_DAY}"
+    races = f"select race_key from core.entries where race_date < $start and horse_key in ({own})"
+    assert rules(CHOSEN_PAST.replace(SINGLE_DAY, f"race_date < $start and race_key in ({races})")) == set()
+
+
+@pytest.mark.parametrize(
+    "whose",
+    [
+        "race_date >= cast($start as date) and race_date <= cast($end as date)",
+        "race_date = cast($end as date)",
+        "race_date = cast($start as date) + 1",
+        "cast($start as date) = cast($end as date)",
+    ],
+)
+def test_who_runs_later_than_the_first_day_of_a_window_may_not(whose: str) -> None:
+    assert rules(CHOSEN_PAST.replace(SINGLE_DAY, whose)) & {"unbounded-date", "window-keys"}
+
+
+def test_results_of_the_day_may_not_choose_the_past_either() -> None:
+    winners = f"{SINGLE_DAY} and runner_key in (select runner_key from core.results where won = 1)"
+    assert "row-selection" in rules(CHOSEN_PAST.replace(SINGLE_DAY, winners))
+
+
+@pytest.mark.parametrize(
+    "between", ["race_date >= $end and race_date <= $start", "race_date = $start and race_date = $end", "$start = $end"]
+)
+@pytest.mark.parametrize(
+    ("asked", "join"),
+    [
+        ("e.race_date in (select race_date from marker)", ""),
+        ("marker.runner_key", "left join marker on marker.race_date = e.race_date"),
+    ],
+)
+def test_rows_that_need_not_be_there_prove_nothing_of_others(between: str, asked: str, join: str) -> None:
+    sql = f"""with marker as (select race_date, runner_key from core.entries where {between}),
+        rate as (select avg(won) as rate from core.results where race_date < $end)
+        select e.race_date, rate.rate, {asked} as marked
+        from core.entries as e cross join rate {join} where e.race_date between $start and $end"""
+    assert "unbounded-date" in rules(sql)
+    assert "unbounded-date" not in rules(sql.replace("race_date < $end)", "race_date < $start)"))
+
+
+def test_a_day_may_be_moved_later_and_not_earlier() -> None:
+    sql = f"""{DAYS.rstrip()[:-1]}),
+        moved as (
+            select trainer_key, wins, greatest(race_date, case when $start = $end then $start - 1 end) as race_date
+            from days),
+        counted as (select trainer_key, race_date, sum(wins) as wins from moved group by trainer_key, race_date),
+        windows as (select trainer_key, race_date, sum(wins) over (partition by trainer_key order by race_date
+            range between 365 preceding and 1 preceding) as wins from counted)
+        select e.race_date, windows.wins
+        from core.entries as e
+        left join windows on windows.trainer_key = e.trainer_key and windows.race_date = e.race_date"""
+    assert rules(sql) == set()
+    assert rules(sql.replace("greatest(", "least(")) != set()
+    # A day less one may be before the day itself.
+    assert rules(sql.replace("greatest(race_date,", "greatest(race_date - 1,")) != set()
+    assert rules(sql.replace("and windows.race_date = e.race_date", "and windows.race_date > e.race_date")) != set()

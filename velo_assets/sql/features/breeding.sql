@@ -64,93 +64,103 @@ day_runners as (
     from runs
     where race_date = cast($start as date) and cast($start as date) = cast($end as date)
 ),
--- A single day's past is one day.
-pedigree_runs as (
-    select greatest(race_date, case when cast($start as date) = cast($end as date) then cast($start as date) - 1 end) as counted_date, sire_key, damsire_key, outcome
-    from runs
-    where cast($start as date) < cast($end as date) or sire_key in (select sire_key from day_runners) or damsire_key in (select damsire_key from day_runners)
-),
-ground_runs as (
-    select *
-    from runs
-    where cast($start as date) < cast($end as date) or race_date = cast($start as date)
-        or (sire_key, going_key) in (select (sire_key, going_key) from day_runners)
-        or (sire_key, distance_band) in (select (sire_key, distance_band) from day_runners)
-        or dam_key in (select dam_key from day_runners)
-),
--- The few large partitions, of sires and of dams' sires, shrink by half as days; the many small ones below would not.
--- Frames count whole days: with intervals every bound would be worked out as a timestamp.
-sire_days as (
-    select sire_key, counted_date as race_date, sum(outcome) as outcome
-    from pedigree_runs
-    where sire_key is not null
-    group by sire_key, counted_date
-),
-sire_windows as (
+progeny as (
     select
-        sire_key,
-        race_date,
-        cast(coalesce(sum(outcome) over career, 0) as bigint) as outcome
-    from sire_days
-    window career as (partition by sire_key order by race_date range between 730 preceding and 1 preceding)
-),
-damsire_days as (
-    select damsire_key, counted_date as race_date, sum(outcome) as outcome
-    from pedigree_runs
-    where damsire_key is not null
-    group by damsire_key, counted_date
-),
-damsire_windows as (
-    select
-        damsire_key,
-        race_date,
-        cast(coalesce(sum(outcome) over career, 0) as bigint) as outcome
-    from damsire_days
-    window career as (partition by damsire_key order by race_date range between 730 preceding and 1 preceding)
-),
--- Blank parents are told apart by race: in one partition, as large as the table, the frames would be slow to find. What is
--- found for them is hidden below, by the null of the sire's own wins and by the dam's null key.
-run_windows as (
-    select
-        race_date,
-        race_key,
-        runner_key,
+        -- A single day's past is one day.
+        greatest(race_date, case when cast($start as date) = cast($end as date) then cast($start as date) - 1 end) as race_date,
         sire_key,
         dam_key,
         damsire_key,
-        cast(coalesce(sum(outcome) over going, 0) as bigint) as going_outcome,
-        cast(coalesce(sum(outcome) over distance, 0) as bigint) as distance_outcome,
-        cast(coalesce(sum(outcome) over dam, 0) as bigint) as dam_outcome
-    from ground_runs
-    window
-        going as (partition by coalesce(sire_key, hash(race_key)), going_key order by race_date range between 730 preceding and 1 preceding),
-        distance as (partition by coalesce(sire_key, hash(race_key)), distance_band order by race_date range between 730 preceding and 1 preceding),
-        dam as (partition by coalesce(dam_key, hash(race_key)) order by race_date range between 730 preceding and 1 preceding)
+        going_key,
+        distance_band,
+        outcome
+    from runs
+    where cast($start as date) < cast($end as date)
+        or sire_key in (select sire_key from day_runners)
+        or dam_key in (select dam_key from day_runners)
+        or damsire_key in (select damsire_key from day_runners)
+),
+-- Frames count whole days: with intervals every bound would be worked out as a timestamp.
+going_days as (
+    select sire_key, going_key, race_date, sum(outcome) as outcome
+    from progeny
+    where sire_key is not null
+    group by sire_key, going_key, race_date
+),
+going_windows as (
+    select sire_key, going_key, race_date, cast(coalesce(sum(outcome) over career, 0) as bigint) as outcome
+    from going_days
+    window career as (partition by sire_key, going_key order by race_date range between 730 preceding and 1 preceding)
+),
+distance_days as (
+    select sire_key, distance_band, race_date, sum(outcome) as outcome
+    from progeny
+    where sire_key is not null
+    group by sire_key, distance_band, race_date
+),
+distance_windows as (
+    select sire_key, distance_band, race_date, cast(coalesce(sum(outcome) over career, 0) as bigint) as outcome
+    from distance_days
+    window career as (partition by sire_key, distance_band order by race_date range between 730 preceding and 1 preceding)
+),
+sire_days as (
+    select sire_key, race_date, sum(outcome) as outcome
+    from distance_days
+    group by sire_key, race_date
+),
+sire_windows as (
+    select sire_key, race_date, cast(coalesce(sum(outcome) over career, 0) as bigint) as outcome
+    from sire_days
+    window career as (partition by sire_key order by race_date range between 730 preceding and 1 preceding)
+),
+dam_days as (
+    select dam_key, race_date, sum(outcome) as outcome
+    from progeny
+    where dam_key is not null
+    group by dam_key, race_date
+),
+dam_windows as (
+    select dam_key, race_date, cast(coalesce(sum(outcome) over career, 0) as bigint) as outcome
+    from dam_days
+    window career as (partition by dam_key order by race_date range between 730 preceding and 1 preceding)
+),
+damsire_days as (
+    select damsire_key, race_date, sum(outcome) as outcome
+    from progeny
+    where damsire_key is not null
+    group by damsire_key, race_date
+),
+damsire_windows as (
+    select damsire_key, race_date, cast(coalesce(sum(outcome) over career, 0) as bigint) as outcome
+    from damsire_days
+    window career as (partition by damsire_key order by race_date range between 730 preceding and 1 preceding)
 ),
 runners as (
     select
-        run_windows.race_date,
-        run_windows.race_key,
-        run_windows.runner_key,
-        run_windows.dam_key,
+        runs.race_date,
+        runs.race_key,
+        runs.runner_key,
         sire.outcome >> 44 as sire_wins,
         (sire.outcome & 17592186044415) / 16777216 as sire_expected,
-        run_windows.going_outcome >> 44 as going_wins,
-        (run_windows.going_outcome & 17592186044415) / 16777216 as going_expected,
-        run_windows.distance_outcome >> 44 as distance_wins,
-        (run_windows.distance_outcome & 17592186044415) / 16777216 as distance_expected,
-        run_windows.dam_outcome >> 44 as dam_wins,
-        (run_windows.dam_outcome & 17592186044415) / 16777216 as dam_expected,
+        going.outcome >> 44 as going_wins,
+        (going.outcome & 17592186044415) / 16777216 as going_expected,
+        distance.outcome >> 44 as distance_wins,
+        (distance.outcome & 17592186044415) / 16777216 as distance_expected,
+        dam.outcome >> 44 as dam_wins,
+        (dam.outcome & 17592186044415) / 16777216 as dam_expected,
         damsire.outcome >> 44 as damsire_wins,
         (damsire.outcome & 17592186044415) / 16777216 as damsire_expected,
         -- 10 and 5 expected wins stand in until a year of results lies before; priors, not fits.
         coalesce(shrinkage.sire_strength, 10) as sire_strength,
         coalesce(shrinkage.horse_strength, 5) as horse_strength
-    from run_windows
-    left join sire_windows as sire on sire.sire_key = run_windows.sire_key and sire.race_date = run_windows.race_date
-    left join damsire_windows as damsire on damsire.damsire_key = run_windows.damsire_key and damsire.race_date = run_windows.race_date
-    left join shrinkage on shrinkage.race_date = date_trunc('year', run_windows.race_date)
-    where run_windows.race_date >= cast($start as date)
+    from runs
+    left join going_windows as going on going.sire_key = runs.sire_key and going.going_key = runs.going_key and going.race_date = runs.race_date
+    left join distance_windows as distance on distance.sire_key = runs.sire_key and distance.distance_band = runs.distance_band and distance.race_date = runs.race_date
+    left join dam_windows as dam on dam.dam_key = runs.dam_key and dam.race_date = runs.race_date
+    left join sire_windows as sire on sire.sire_key = runs.sire_key and sire.race_date = runs.race_date
+    left join damsire_windows as damsire on damsire.damsire_key = runs.damsire_key and damsire.race_date = runs.race_date
+    left join shrinkage on shrinkage.race_date = date_trunc('year', runs.race_date)
+    where runs.race_date >= cast($start as date)
 )
 select
     race_date, -- day of the race [date]
@@ -159,6 +169,6 @@ select
     (sire_wins + sire_strength) / (sire_expected + sire_strength) as sire_impact, -- wins of the sire's progeny against 1/field size, shrunk to 1; null without a sire [ratio]
     (going_wins + sire_strength * (sire_wins + sire_strength) / (sire_expected + sire_strength)) / (going_expected + sire_strength) as sire_going_impact, -- the same on today's going, shrunk to the sire's own [ratio]
     (distance_wins + sire_strength * (sire_wins + sire_strength) / (sire_expected + sire_strength)) / (distance_expected + sire_strength) as sire_distance_impact, -- the same in today's distance band, shrunk to the sire's own [ratio]
-    case when dam_key is not null then (dam_wins + horse_strength) / (dam_expected + horse_strength) end as dam_impact, -- wins of the dam's progeny against 1/field size, shrunk to 1; null without a dam [ratio]
+    (dam_wins + horse_strength) / (dam_expected + horse_strength) as dam_impact, -- wins of the dam's progeny against 1/field size, shrunk to 1; null without a dam [ratio]
     (damsire_wins + sire_strength) / (damsire_expected + sire_strength) as damsire_impact -- wins of the dam's sire's grandchildren against 1/field size, shrunk to 1; null without one [ratio]
 from runners
