@@ -31,7 +31,7 @@ races as (
         hash(country, course, surface) as course_key,
         hash(country, course, surface, round(distance_furlongs)) as trip,
         hash(going_group) as going_key,
-        coalesce(rail, '') as rail,
+        hash(coalesce(rail, '')) as rail,
         field_size
     from core.races
     where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)

@@ -26,7 +26,7 @@ races as (
         -- Half furlongs, to which every layout and every card writes a distance: metres of one trip differ from file to file.
         hash(country, course, surface, code, round(2 * distance_furlongs)) as trip,
         hash(country, code, coalesce(cast(race_class as varchar), pattern, ''), coalesce(rating_band_high, 0)) as level,
-        going_group,
+        hash(country, course, surface, code, round(2 * distance_furlongs), going_group) as going_trip,
         field_size
     from core.races
     where race_date >= cast($start as date) - 1825 and race_date <= cast($end as date) and distance_furlongs is not null
@@ -43,7 +43,7 @@ race_times as (
     group by race_key
 ),
 timed_races as (
-    select races.race_date, races.race_key, races.track, races.trip, races.level, races.going_group, race_times.winner_seconds
+    select races.race_date, races.race_key, races.track, races.trip, races.level, races.going_trip, race_times.winner_seconds
     from races
     left join race_times on race_times.race_key = races.race_key
 ),
@@ -62,19 +62,18 @@ trip_pars as (
     window career as (partition by trip order by race_date range between 730 preceding and 1 preceding)
 ),
 going_days as (
-    select trip, going_group, race_date, count(winner_seconds) as races, sum(winner_seconds) as seconds
+    select going_trip, race_date, count(winner_seconds) as races, sum(winner_seconds) as seconds
     from timed_races
-    group by trip, going_group, race_date
+    group by going_trip, race_date
 ),
 going_pars as (
     select
-        trip,
-        going_group,
+        going_trip,
         race_date,
         coalesce(sum(races) over career, 0) as races,
         coalesce(sum(seconds) over career, 0) as seconds
     from going_days
-    window career as (partition by trip, going_group order by race_date range between 730 preceding and 1 preceding)
+    window career as (partition by going_trip order by race_date range between 730 preceding and 1 preceding)
 ),
 race_deviations as (
     select
@@ -88,7 +87,7 @@ race_deviations as (
     from timed_races
     left join trip_pars on trip_pars.trip = timed_races.trip and trip_pars.race_date = timed_races.race_date
     left join going_pars
-        on going_pars.trip = timed_races.trip and going_pars.going_group is not distinct from timed_races.going_group and going_pars.race_date = timed_races.race_date
+        on going_pars.going_trip = timed_races.going_trip and going_pars.race_date = timed_races.race_date
 ),
 level_days as (
     select level, race_date, count(deviation) as races, sum(deviation) as deviation
