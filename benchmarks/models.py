@@ -39,7 +39,7 @@ STRATEGIES = 20
 FIELD = 10
 CARD_RACES = 50
 CARDS = 6
-"""Cards, one a day: the first pays for what a process reads once, the median of the others counts."""
+"""Cards of one day: the first pays for what a process reads once, the median of the others counts."""
 
 
 def whole_chain(world: DataRoot) -> list[Figure]:

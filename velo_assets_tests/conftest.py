@@ -63,11 +63,16 @@ def webhook() -> Iterator[Webhook]:
         thread.join()
 
 
+def silent_instance() -> dg.DagsterInstance:
+    """An instance in memory that keeps no telemetry."""
+    # No dagster.yaml turns it off: it would write into DAGSTER_HOME, which is the project's folder.
+    return dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}})
+
+
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     """An instance that lives as long as a test."""
-    # No dagster.yaml turns its telemetry off: it would write into DAGSTER_HOME, which is the project's folder.
-    with dg.DagsterInstance.ephemeral(settings={"telemetry": {"enabled": False}}) as instance:
+    with silent_instance() as instance:
         yield instance
 
 

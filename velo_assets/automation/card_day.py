@@ -117,11 +117,12 @@ def price_day(
         _require_earlier_years(behind, day, years)
         was_behind = before != known and any(name.startswith("core/") for name in _behind(connection, nodes, before))
         touched = None if was_behind else _days_of_cards(files ^ _live_files(connection))
-    held = catalogued_tables(connection)
+        # Asked once for all; what it says of a table holds until that is refreshed.
+        catalogued = catalogued_tables(connection)
 
     def refresh_core(worker: duckdb.DuckDBPyConnection, name: str) -> None:
         for first, last in _windows(years, touched):
-            refresh_table(worker, name, first, last, touched, held)
+            refresh_table(worker, name, first, last, touched, catalogued.pop(name, None))
 
     def refresh_features(worker: duckdb.DuckDBPyConnection, name: str) -> None:
         for first, last in _windows(years, None):
@@ -131,7 +132,7 @@ def price_day(
                 continue
             since = first_change(worker, table, first, last)
             if since:
-                refresh_table(worker, name, first, last, (since, last), held)
+                refresh_table(worker, name, first, last, (since, last), catalogued.pop(name, None))
 
     with clock.step("core"):
         side_by_side(connection, build_order("core"), refresh_core)

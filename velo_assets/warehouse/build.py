@@ -90,7 +90,7 @@ def refresh_table(
     start: date,
     end: date,
     touched: tuple[date, date] | None = None,
-    catalogued: Mapping[str, Catalogued] | None = None,
+    catalogued: Catalogued | None = None,
 ) -> Built:
     """As `build_table`, from the first day on that can differ from what the table holds.
 
@@ -102,7 +102,7 @@ def refresh_table(
         start: first race date of the window, a 1 January.
         end: last race date of the window, a 31 December.
         touched: first and last day that have to be built, where the caller knows that no other day can differ.
-        catalogued: what the catalog says of all tables, where the caller has asked (`catalogued_tables`).
+        catalogued: what the catalog says of the table at this moment, where the caller knows (`catalogued_tables`).
 
     Returns:
         Rows of the whole window, the columns of the table, and since when it was built.
@@ -118,15 +118,16 @@ def refresh_table(
     _register_macros(connection, table)
     ensure_records(connection)
     # A table that somebody dropped holds none of the days that its records tell of.
-    columns = _catalogued(connection, name) if catalogued is None else catalogued.get(name, [])
-    held = tuple((column, kind) for column, kind, _ in columns)
+    if catalogued is None:
+        catalogued = _catalogued(connection, name)
+    held = tuple((column, kind) for column, kind, _ in catalogued)
     since, until = start, end
     if held:
         since = max(start, touched[0]) if touched else first_day_to_build(connection, table, start, end)
         until = min(end, touched[1]) if touched else end
     with transaction(connection):
         before = _watched_days(connection, table, held, since, until)
-        built = _build(connection, table, since, until, columns)
+        built = _build(connection, table, since, until, catalogued)
         if held and built.columns != held:
             # Its other years hold other columns now too. On record before the window, which alone was rebuilt.
             record_change_of_columns(connection, table, start, end)
@@ -265,14 +266,14 @@ def describe(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[tuple[st
 
 
 def catalogued_tables(connection: duckdb.DuckDBPyConnection) -> dict[str, Catalogued]:
-    """(column, DuckDB type, comment) of every table, in order."""
+    """(column, DuckDB type, comment) of every table, in order, for whoever refreshes many."""
     rows = connection.execute(
         "select schema_name || '/' || table_name, column_name, data_type, comment from duckdb_columns() "
         "where database_name = current_database() order by column_index"
     ).fetchall()
     tables: dict[str, list[tuple[str, str, str | None]]] = {}
-    for name, *column in rows:
-        tables.setdefault(name, []).append((column[0], column[1], column[2]))
+    for name, column, kind, comment in rows:
+        tables.setdefault(name, []).append((column, kind, comment))
     return {**tables}
 
 

@@ -20,6 +20,7 @@ from velo_assets.resources.models import CHAMPION_NAME, registry_of
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.builds import WHOLE, record_build, stored_fingerprints
 from velo_assets.warehouse.connection import Warehouse
+from velo_assets_tests.conftest import silent_instance
 from velo_assets_tests.modelling.test_registry import FILES, METADATA, decision
 
 
@@ -35,7 +36,10 @@ def judged(version: int, reference: str = "market_beta", promoted: bool = True) 
 
 def run(job: str, config: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    return defs.resolve_job_def(job).execute_in_process(run_config={**quiet, **(config or {})}, raise_on_error=False)
+    with silent_instance() as instance:
+        return defs.resolve_job_def(job).execute_in_process(
+            run_config={**quiet, **(config or {})}, instance=instance, raise_on_error=False
+        )
 
 
 def promote(version: int) -> dg.ExecuteInProcessResult:

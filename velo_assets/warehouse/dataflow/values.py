@@ -319,15 +319,16 @@ class ValueFlow(ABC):
         return Value(merge(wanted.label, self._by_start(merge(relation.rows, *(c.label for c in columns)))))
 
     def _by_start(self, label: Label) -> Label:
-        """The label with one moment, the declarations of `$start`, for all that is known by then.
+        """The label with the decision time of `$start` for all that is known by then.
 
         That moment is the same for all rows, so it may choose rows of the past too: no day before `$start` is output.
         """
         start = Moment(DECISION_TIME, self.facts.parameter("start"))
-        return {(start if self._is_known_by(start, moment) else moment): origin for moment, origin in label.items()}
 
-    def _is_known_by(self, when: Moment, moment: Moment) -> bool:
-        return moment.phase in DAY_PHASES and self.facts.proves(moment, when)
+        def is_known_by_then(moment: Moment) -> bool:
+            return moment.phase in DAY_PHASES and self.facts.proves(moment, start)
+
+        return {(start if is_known_by_then(moment) else moment): origin for moment, origin in label.items()}
 
     def _comparisons(self, condition: Any, scope: Scope) -> list[Comparison]:
         exp = self.exp
