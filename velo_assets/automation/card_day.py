@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -31,6 +32,8 @@ from velo_assets.warehouse.builds import Node, stale, stored_fingerprints
 from velo_assets.warehouse.changes import first_change
 from velo_assets.warehouse.side_by_side import side_by_side
 from velo_assets.warehouse.sql_table import SqlTable, build_order, load_table
+
+CARDS = "landing/racecards"
 
 LAYERS_OF_A_CARD = ("core", "features", "market")
 """What a price is made of besides the models."""
@@ -135,7 +138,7 @@ def price_day(
                 refresh_table(worker, name, first, last, (since, last), catalogued.pop(name, None))
 
     with clock.step("core"):
-        side_by_side(connection, build_order("core"), refresh_core)
+        side_by_side(connection, build_order("core") if touched is None else _made_of_cards(), refresh_core)
     with clock.step("features"):
         side_by_side(connection, build_order("features"), refresh_features)
     with clock.step("market"):
@@ -148,13 +151,27 @@ def price_day(
         able = able or list(models)
         rows = predict_cards(connection, able, [day], now)
         new = store_predictions(connection, rows)
-        log_predictions(connection, root.reports / "prediction_log")
-        create_outcomes(connection)
-    with clock.step("page"):
+    with clock.step("page"), ThreadPoolExecutor(max_workers=1) as pool, connection.cursor() as other:
+        logged = pool.submit(_log, other, root)
         frame = read_card_page(connection, day, able[0])
         simulated = results_kind(connection) == "simulated"
         page = write_card_page(frame, root.reports / "cards" / f"{day}.html", day=day, simulated=simulated)
+        logged.result()
     return PricedDay(rows, new, page, lacking, landing, landed, clock.seconds)
+
+
+def _made_of_cards() -> list[str]:
+    """Core tables that cards are part of, by themselves or through another; of the others a card changes nothing."""
+    names: list[str] = []
+    for name in build_order("core"):
+        if {CARDS, *names} & set(load_table(name).dependencies):
+            names.append(name)
+    return names
+
+
+def _log(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> None:
+    log_predictions(connection, root.reports / "prediction_log")
+    create_outcomes(connection)
 
 
 def _behind(
