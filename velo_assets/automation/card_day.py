@@ -138,7 +138,7 @@ def price_day(
                 refresh_table(worker, name, first, last, (since, last), catalogued.pop(name, None))
 
     with clock.step("core"):
-        side_by_side(connection, build_order("core") if touched is None else _made_of_cards(), refresh_core)
+        side_by_side(connection, _core_of_a_price(of_cards=touched is not None), refresh_core)
     with clock.step("features"):
         side_by_side(connection, build_order("features"), refresh_features)
     with clock.step("market"):
@@ -160,11 +160,12 @@ def price_day(
     return PricedDay(rows, new, page, lacking, landing, landed, clock.seconds)
 
 
-def _made_of_cards() -> list[str]:
-    """Core tables that cards are part of, by themselves or through another; of the others a card changes nothing."""
+def _core_of_a_price(*, of_cards: bool) -> list[str]:
+    """Core tables that features are made of, in order; on demand only those of which cards are a part."""
+    read = {name for table in build_order("features") for name in load_table(table).dependencies}
     names: list[str] = []
-    for name in build_order("core"):
-        if {CARDS, *names} & set(load_table(name).dependencies):
+    for name in build_order("core", sorted(read)):
+        if not of_cards or {CARDS, *names} & set(load_table(name).dependencies):
             names.append(name)
     return names
 

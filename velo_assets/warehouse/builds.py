@@ -200,10 +200,10 @@ def _fingerprint(node: Node, year: int, known: Mapping[tuple[str, int], str], la
             parts += [f"{dependency} {y} {landed[y]}" for y in sorted(landed) if year in (WHOLE, y) or y < year]
         else:
             parts += [
-                f"{name} {y} {fingerprint}"
-                for (name, y), fingerprint in sorted(known.items())
+                f"{dependency} {y} {known[dependency, y]}"
                 # Years without files count for nothing: an empty partition built from the UI makes nothing stale.
-                if name == dependency and (y == WHOLE or (y in landed and (year == WHOLE or y <= year)))
+                for y in (WHOLE, *sorted(landed))
+                if (dependency, y) in known and (year == WHOLE or y <= year)
             ]
     found = _SETTINGS + node.name
     in_use = max((y for name, y in known if name == found and y <= year), default=None)
