@@ -165,7 +165,7 @@ def predictions(
         serving_models,
         store_predictions,
     )
-    from velo_assets.serving.prediction_log import create_outcomes, log_predictions
+    from velo_assets.serving.prediction_log import keep_log
 
     with warehouse.get_connection() as connection:
         inputs = inputs_of(connection, context, None)
@@ -180,8 +180,7 @@ def predictions(
         first_day = max(model.bundle.cutoff for model in models)
         days = card_days(connection, first_day)
         new = store_predictions(connection, predict_cards(connection, models, days, datetime.now(UTC)))
-        log_predictions(connection, root.reports / "prediction_log")
-        create_outcomes(connection)
+        keep_log(connection, root.reports / "prediction_log")
         record(connection, context, inputs)
         (rows,) = row_of(connection, "select count(*) from serving.predictions")
         built = Built(PREDICTIONS, int(rows), describe(connection, PREDICTIONS))

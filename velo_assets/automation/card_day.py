@@ -25,7 +25,7 @@ from velo_assets.ingestion.manifest import LIVE, create_tables, results_kind, ye
 from velo_assets.modelling.market_window import market_window
 from velo_assets.serving.card_page import read_card_page, write_card_page
 from velo_assets.serving.predict import ServingModel, predict_cards, readable, store_predictions
-from velo_assets.serving.prediction_log import create_outcomes, log_predictions
+from velo_assets.serving.prediction_log import keep_log
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import catalogued_tables, refresh_table, replace_window, table_exists
 from velo_assets.warehouse.builds import Node, stale, stored_fingerprints
@@ -152,7 +152,7 @@ def price_day(
         rows = predict_cards(connection, able, [day], now)
         new = store_predictions(connection, rows)
     with clock.step("page"), ThreadPoolExecutor(max_workers=1) as pool, connection.cursor() as other:
-        logged = pool.submit(_log, other, root)
+        logged = pool.submit(keep_log, other, root.reports / "prediction_log")
         frame = read_card_page(connection, day, able[0])
         simulated = results_kind(connection) == "simulated"
         page = write_card_page(frame, root.reports / "cards" / f"{day}.html", day=day, simulated=simulated)
@@ -168,11 +168,6 @@ def _core_of_a_price(*, of_cards: bool) -> list[str]:
         if not of_cards or {CARDS, *names} & set(load_table(name).dependencies):
             names.append(name)
     return names
-
-
-def _log(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> None:
-    log_predictions(connection, root.reports / "prediction_log")
-    create_outcomes(connection)
 
 
 def _behind(

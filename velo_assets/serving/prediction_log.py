@@ -87,6 +87,12 @@ def log_predictions(connection: duckdb.DuckDBPyConnection, folder: Path) -> list
     return [_write_lines(connection, folder, day) for (day,) in sorted({*added, *unwritten})]
 
 
+def keep_log(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Bring log, JSON lines and outcomes up to the stored predictions: see `log_predictions` and `create_outcomes`."""
+    log_predictions(connection, folder)
+    create_outcomes(connection)
+
+
 def create_outcomes(connection: duckdb.DuckDBPyConnection) -> None:
     """(Re)create the view serving.prediction_outcomes: the log with each horse's result beside it.
 

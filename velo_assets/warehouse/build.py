@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -265,26 +267,19 @@ def describe(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[tuple[st
     return tuple((column, kind) for column, kind, _ in _catalogued(connection, name))
 
 
-def catalogued_tables(connection: duckdb.DuckDBPyConnection) -> dict[str, Catalogued]:
-    """(column, DuckDB type, comment) of every table, in order, for whoever refreshes many."""
+def catalogued_tables(connection: duckdb.DuckDBPyConnection, only: str | None = None) -> dict[str, Catalogued]:
+    """(column, DuckDB type, comment) of every table, or of one, in order; the whole catalog is read in either case."""
     rows = connection.execute(
-        "select schema_name || '/' || table_name, column_name, data_type, comment from duckdb_columns() "
-        "where database_name = current_database() order by column_index"
+        "select schema_name || '/' || table_name as name, column_name, data_type, comment from duckdb_columns() "
+        "where database_name = current_database() and ($only is null or name = $only) order by name, column_index",
+        {"only": only},
     ).fetchall()
-    tables: dict[str, list[tuple[str, str, str | None]]] = {}
-    for name, column, kind, comment in rows:
-        tables.setdefault(name, []).append((column, kind, comment))
-    return {**tables}
+    return {name: [tuple(column) for _, *column in columns] for name, columns in groupby(rows, key=itemgetter(0))}
 
 
 def _catalogued(connection: duckdb.DuckDBPyConnection, name: str) -> Catalogued:
     """(column, DuckDB type, comment) of a table, in order; the whole catalog is read for it, so ask once."""
-    schema, table = _split(name)
-    return connection.execute(
-        "select column_name, data_type, comment from duckdb_columns() "
-        "where database_name = current_database() and schema_name = ? and table_name = ? order by column_index",
-        [schema, table],
-    ).fetchall()
+    return catalogued_tables(connection, "/".join(_split(name))).get(name, [])
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -206,9 +206,8 @@ class Facts:
 
     def learn_in_window(self, symbol: int) -> None:
         """Record that the day of a symbol lies from `$start` to `$end`."""
-        for phase in DAY_PHASES:
-            self.learn(Moment(phase, self.parameter("start")), Moment(phase, symbol))
-            self.learn(Moment(phase, symbol), Moment(phase, self.parameter("end")))
+        self.learn_days(self.parameter("start"), symbol)
+        self.learn_days(symbol, self.parameter("end"))
 
     def is_in_window(self, symbol: int) -> bool:
         """Whether the day of a symbol is proven to lie from `$start` to `$end`."""
@@ -223,6 +222,11 @@ class Facts:
             Moment(FIRST, other), Moment(FIRST, one)
         )
 
+    def learn_days(self, earlier: int, later: int) -> None:
+        """Record that the day of one symbol is not after that of another."""
+        for phase in DAY_PHASES:
+            self.learn(Moment(phase, earlier), Moment(phase, later))
+
     def learn(self, earlier: Moment, later: Moment) -> None:
         """Record that `earlier` is not after `later`."""
         self._edges.setdefault(earlier, set()).add(later)
@@ -233,30 +237,30 @@ class Facts:
         What is not after a parameter is not after the rows that lie behind it, but nothing follows from there for days
         of other rows: they lie behind it only where there is such a row.
         """
-        first = (earlier, self._is_parameter(earlier))
+        first = (earlier, self._is_parameter(earlier.symbol))
         seen, queue = {first}, [first]
         while queue:
             moment, is_past_parameter = queue.pop()
             if moment == later:
                 return True
             follow = set(self._edges.get(moment, ()))
-            if is_past_parameter and not self._is_parameter(moment):
+            if is_past_parameter and not self._is_parameter(moment.symbol):
                 follow = {after for after in follow if after.symbol == moment.symbol}
             if moment.phase < LAST:
                 follow.add(Moment(moment.phase + 1, moment.symbol))
             for after in follow:
-                step = (after, is_past_parameter or self._is_parameter(after))
+                step = (after, is_past_parameter or self._is_parameter(after.symbol))
                 if step not in seen:
                     seen.add(step)
                     queue.append(step)
         return False
 
-    def _is_parameter(self, moment: Moment) -> bool:
-        return moment.symbol in self.parameters.values()
+    def _is_parameter(self, symbol: int) -> bool:
+        return symbol in self.parameters.values()
 
     def is_constant(self, symbol: int) -> bool:
         """Whether a symbol is the same for all rows: a parameter, or a row of an outer query."""
-        return symbol in self.constants or symbol in self.parameters.values()
+        return symbol in self.constants or self._is_parameter(symbol)
 
     def all_constants(self) -> set[int]:
         """Symbols that are the same for all rows."""

@@ -52,8 +52,8 @@ def side_by_side(
 
 def _longest_chains(reads: Mapping[str, Collection[str]]) -> dict[str, int]:
     """How many tables at most have to be done one after the other once this one is: who has most begins first."""
-    after = {name: [other for other, read in reads.items() if name in read] for name in reads}
-    chains: dict[str, int] = {}
+    chains = dict.fromkeys(reads, 1)
     for name in reversed([*TopologicalSorter(reads).static_order()]):
-        chains[name] = 1 + max((chains[other] for other in after[name]), default=0)
+        for read in reads[name]:
+            chains[read] = max(chains[read], chains[name] + 1)
     return chains

@@ -9,7 +9,7 @@ import pytest
 
 from velo_assets.monitoring.evaluation import evaluate_races
 from velo_assets.serving.predict import ServingModel, predict_cards, store_predictions
-from velo_assets.serving.prediction_log import LOG_TYPES, create_outcomes, log_predictions, served_predictions
+from velo_assets.serving.prediction_log import LOG_TYPES, keep_log, log_predictions, served_predictions
 from velo_assets.warehouse.build import replace_table
 from velo_assets.warehouse.query import frame_of
 from velo_assets_tests.warehouse.small_world import LAST, RUNNERS
@@ -21,8 +21,7 @@ def predict(
     world: duckdb.DuckDBPyConnection, champion: ServingModel, folder: Path, now: datetime = NOW
 ) -> pl.DataFrame:
     new = store_predictions(world, predict_cards(world, [champion], [LAST], now))
-    log_predictions(world, folder)
-    create_outcomes(world)
+    keep_log(world, folder)
     return new
 
 

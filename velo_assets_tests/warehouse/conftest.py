@@ -1,4 +1,4 @@
-"""One small warehouse with all features, shared by the leak proofs; they never write to it."""
+"""An empty warehouse for each test, and a small one with all features that the leak proofs share and only read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,15 @@ import duckdb
 import pytest
 
 from velo_assets.racing.macros import register
+from velo_assets.warehouse.connection import Warehouse
 from velo_assets_tests.warehouse.small_world import build_features, write_core
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A warehouse of its own, empty and open."""
+    with Warehouse(tmp_path / "w.duckdb").connect() as connection:
+        yield connection
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Windows are replaced as a whole, in one transaction; tables follow the columns of their SQL."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -21,18 +21,11 @@ from velo_assets.warehouse.build import (
     table_exists,
 )
 from velo_assets.warehouse.builds import Node, inputs_now, record_build, stale, stored_fingerprints
-from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.query import frame_of, row_of
 from velo_assets.warehouse.sql_table import Column, SqlTableError, all_tables, build_order, load_table
 from velo_assets_tests.warehouse.small_world import FIRST, LAST, RUNNERS, build_features, write_core
 
 JANUARY = (date(2020, 1, 1), date(2020, 1, 31))
-
-
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with Warehouse(tmp_path / "w.duckdb").connect() as connection:
-        yield connection
 
 
 def rows(*days: int, value: float = 1.0) -> pl.DataFrame:

@@ -1,10 +1,6 @@
 """What is out of date is found from content, never from time."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import duckdb
-import pytest
 
 from velo_assets.warehouse.builds import (
     WHOLE,
@@ -18,19 +14,12 @@ from velo_assets.warehouse.builds import (
     stale,
     stored_fingerprints,
 )
-from velo_assets.warehouse.connection import Warehouse
 
 CORE = Node("core/results", "a", ("landing/raceform",), is_yearly=True)
 FORM = Node("features/form", "b", ("core/results",), is_yearly=True)
 SHEET = Node("backtest/sheet", "c", ("features/form",), is_yearly=False)
 NODES = (CORE, FORM, SHEET)
 LANDED = {2019: "x", 2020: "y", 2021: "z"}
-
-
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with Warehouse(tmp_path / "w.duckdb").connect() as connection:
-        yield connection
 
 
 def build(connection: duckdb.DuckDBPyConnection, node: Node, years: tuple[int, ...], landed: dict[int, str]) -> None:

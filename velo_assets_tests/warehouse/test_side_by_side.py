@@ -1,23 +1,14 @@
 """Tables are done two at a time, each after what it reads, and an error stops what has not begun."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from threading import Barrier, Lock
 
 import duckdb
 import pytest
 
-from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.side_by_side import side_by_side
 from velo_assets.warehouse.sql_table import build_order, load_table
 
 NAMES = build_order("features")
-
-
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with Warehouse(tmp_path / "w.duckdb").connect() as connection:
-        yield connection
 
 
 def test_every_table_is_done_once_and_after_those_that_it_reads(connection: duckdb.DuckDBPyConnection) -> None:

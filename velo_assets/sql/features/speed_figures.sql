@@ -26,7 +26,7 @@ races as (
         -- Half furlongs, to which every layout and every card writes a distance: metres of one trip differ from file to file.
         hash(country, course, surface, code, round(2 * distance_furlongs)) as trip,
         hash(country, code, coalesce(cast(race_class as varchar), pattern, ''), coalesce(rating_band_high, 0)) as level,
-        hash(country, course, surface, code, round(2 * distance_furlongs), going_group) as going_trip,
+        hash(trip, going_group) as going_trip,
         field_size
     from core.races
     where race_date >= cast($start as date) - 1825 and race_date <= cast($end as date) and distance_furlongs is not null

@@ -185,9 +185,8 @@ class ValueFlow(ABC):
         if not days:
             return made
         latest = self.facts.symbol()
-        for earlier in days:
-            for phase in DAY_PHASES:
-                self.facts.learn(Moment(phase, earlier), Moment(phase, latest))
+        for day in days:
+            self.facts.learn_days(day, latest)
         return replace(made, symbol=latest)
 
     def _period(self, made: Value, inner: Value, unit: str) -> Value:
