@@ -152,7 +152,7 @@ def three_families(world: DataRoot, scratch: Path) -> list[Figure]:
         land(root, connection)
         first, last = years_of(connection)
         build_layer(connection, "core", first, last)
-        for name in ("features/shrinkage", "features/speed_figures"):
+        for name in ("features/shrinkage", "features/pars", "features/speed_figures"):
             _build(connection, name, first, last)
         connection.execute("checkpoint")
         return families_against_polars(connection)
@@ -169,9 +169,14 @@ def families_against_polars(connection: duckdb.DuckDBPyConnection) -> list[Figur
     """
     core = {name: frame_of(connection, query) for name, query in rolling.CORE_QUERIES.items()}
     shrinkage = frame_of(connection, rolling.SHRINKAGE_QUERY)
+    first, last = years_of(connection)
     began = time.perf_counter()
     runs = rolling.joined(core)
-    seconds = {"joins": (0.0, time.perf_counter() - began)}
+    # The slopes are a table of their own, from which the draw's is made.
+    seconds = {
+        "joins": (0.0, time.perf_counter() - began),
+        "draw_slopes": (_build(connection, "features/draw_slopes", first, last), 0.0),
+    }
     families: dict[str, tuple[tuple[str, ...], Callable[[], pl.DataFrame]]] = {
         "features/trainer_velocity": (rolling.TRAINER, partial(rolling.trainer_velocity, runs, shrinkage)),
         "features/form_curves": (rolling.FORM, partial(rolling.form_block, runs)),

@@ -130,7 +130,7 @@ def price_day(
     def refresh_features(worker: duckdb.DuckDBPyConnection, name: str) -> None:
         for first, last in _windows(years, None):
             table = load_table(name)
-            if touched and touched[0] >= first and not table.is_by_runner and _holds(worker, table, first):
+            if touched and touched[0] >= first and not table.is_by_race and _holds(worker, table, first):
                 # Made for 1 January, of the years before it alone.
                 continue
             since = first_change(worker, table, first, last)

@@ -77,6 +77,10 @@ class Bench:
         """The real table, as SQL names it from here."""
         return f'"{self.origin}".{name.replace("/", ".")}'
 
+    def built(self, name: str) -> str:
+        """What the bench has built of a feature table, as SQL names it from here: the rows of its window alone."""
+        return f"built_{name.split('/')[1]}"
+
     def exists(self, name: str) -> bool:
         """Whether the warehouse has the table."""
         schema, table = name.split("/")
@@ -113,18 +117,25 @@ class Bench:
         return frame_of(self.connection, f"select * from {self.real(name)} where {condition}")
 
     def build(self, name: str, start: date, end: date, texts: Texts) -> None:
-        """Build a feature table of the bench for a window."""
+        """Build a feature table of the bench for a window; of earlier days, which are not altered, it is the real one.
+
+        Those days are proven as days of their own: what is read of them was known by then.
+        """
         text = texts.get(name) or load_table(name).text
         parameters = {key: day for key, day in {"start": start, "end": end}.items() if f"${key}" in text}
+        relation, built = name.replace("/", "."), self.built(name)
+        self.connection.execute(f"create or replace table {built} as {text.rstrip().rstrip(';')}", parameters)
+        self.connection.execute(f"drop view if exists {relation}")
+        earlier = f"union all by name select * from {self.real(name)} where race_date < date '{start}'"
         self.connection.execute(
-            f"create or replace table {name.replace('/', '.')} as {text.rstrip().rstrip(';')}", parameters
+            f"create view {relation} as select * from {built} {earlier if self.exists(name) else ''}"
         )
 
     def build_all(self, names: Sequence[str], start: date, end: date, texts: Texts) -> None:
         """Build feature tables in order; tables dated by year get the years they need."""
         for name in names:
             # Strengths are dated 1 January, so a window within a year starts there.
-            self.build(name, start if load_table(name).is_by_runner else date(start.year, 1, 1), end, texts)
+            self.build(name, start if load_table(name).is_by_race else date(start.year, 1, 1), end, texts)
 
 
 @contextmanager

@@ -51,8 +51,8 @@ FEW_DAYS = 3
 """So few race days are built one by one: a select may leave out of a single day's past all that does not bear on its
 runners, of whom nothing then is known later than they are declared."""
 
-ENTRIES = "core/entries"
-"""The table that says which days have runners."""
+DAYS_TOLD_BY = ("core/races", "core/entries")
+"""Tables that say which days have racing."""
 
 SPAN_YEARS = 3
 """Years of a table that is written in spans: the joins of ten years outgrow the processor's cache, those of one leave a
@@ -424,17 +424,20 @@ def _most_rows(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> i
 
 
 def _stored(table: SqlTable, kind: str) -> str:
-    return "FLOAT" if kind == "DOUBLE" and table.schema == SINGLE_PRECISION_LAYER else kind
+    # What is told of a race is worked on by the families, which would carry its rounding further.
+    is_worked_on = table.is_by_race and not table.is_by_runner
+    return "FLOAT" if kind == "DOUBLE" and table.schema == SINGLE_PRECISION_LAYER and not is_worked_on else kind
 
 
 def _few_race_days(
     connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date
 ) -> list[tuple[date, date]]:
     """The race days of a window of features, each a window by itself; empty where there are none or many."""
-    if not is_dated_by_declarations(table) or ENTRIES not in table.dependencies:
+    told_by = [name for name in DAYS_TOLD_BY if name in table.dependencies]
+    if not is_dated_by_declarations(table) or not told_by:
         return []
     found = connection.execute(
-        "select distinct race_date from core.entries where race_date between ? and ? limit ?",
+        f"select distinct race_date from {told_by[0].replace('/', '.')} where race_date between ? and ? limit ?",
         [start, end, FEW_DAYS + 1],
     ).fetchall()
     return sorted((day, day) for (day,) in found) if len(found) <= FEW_DAYS else []

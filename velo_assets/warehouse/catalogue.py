@@ -200,7 +200,7 @@ def _family(table: SqlTable) -> list[Feature]:
     moments = availability(table.name)
     out = []
     for column in table.columns:
-        if column.name in _KEYS:
+        if column.name in (*_KEYS, *table.beside_the_matrix):
             continue
         tree = trace(table.name, column.name)
         meaning, null_policy = _split_nulls(column.description, table.header["look-back"])

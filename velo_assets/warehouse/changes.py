@@ -30,8 +30,8 @@ Days = Mapping[date, tuple[int, int]]
 
 
 def is_dated_by_declarations(table: SqlTable) -> bool:
-    """Whether a day's rows are made of nothing later than that day's declarations: every feature of a runner is."""
-    return table.schema == FEATURES and table.is_by_runner
+    """Whether a day's rows are made of nothing later than that day's declarations: every feature of a race is."""
+    return table.schema == FEATURES and table.is_by_race
 
 
 @cache

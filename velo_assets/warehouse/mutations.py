@@ -242,6 +242,29 @@ SQL_MUTATIONS = (
         replaced("greatest(race_date,", "least(race_date,"),
     ),
     SqlMutation(
+        "a par of the race's own day",
+        "features/pars",
+        replaced("range between 730 preceding and 1 preceding", "range between 730 preceding and current row"),
+    ),
+    SqlMutation(
+        "a draw's slope up to the end of the day",
+        "features/draw_slopes",
+        replaced(
+            "partition by trip order by race_date range between 730 preceding and 1 preceding",
+            "partition by trip order by race_date range between 730 preceding and current row",
+        ),
+    ),
+    SqlMutation(
+        "what was known before a later ride",
+        "features/intent_signals",
+        column(
+            "jockey_upgrade",
+            "(select max(later.jockey_ability) from features.jockey_velocity as later inner join core.entries as run "
+            "on run.runner_key = later.runner_key where run.jockey_key = {row}.jockey_key "
+            "and later.race_date > {row}.race_date)",
+        ),
+    ),
+    SqlMutation(
         "frame of following days",
         "features/class_layoff",
         replaced("range between 730 preceding and 1 preceding", "range between 730 preceding and 30 following"),

@@ -152,7 +152,7 @@ def permutation(
         copy.build_all(build_order("features", (table,)), start, end, texts or {})
         frame = frame_of(
             connection,
-            f"select matrix.*, results.win_share from {load_table(table).relation} as matrix "
+            f"select matrix.*, results.win_share from {copy.built(table)} as matrix "
             "inner join core.results as results on results.runner_key = matrix.runner_key",
         )
     return permutation_of(frame, features)

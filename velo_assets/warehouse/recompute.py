@@ -289,15 +289,15 @@ def _compared(
 
 
 def _day_rows(copy: Bench, table: str, day: date, *, real: bool) -> pl.DataFrame:
-    relation = copy.real(table) if real else table.replace("/", ".")
-    wanted = day if load_table(table).is_by_runner else date(day.year, 1, 1)
+    relation = copy.real(table) if real else copy.built(table)
+    wanted = day if load_table(table).is_by_race else date(day.year, 1, 1)
     return frame_of(copy.connection, f"select * from {relation} where race_date = ?", [wanted])
 
 
 def _differences(
     table: str, day: date, expected: pl.DataFrame, found: pl.DataFrame, runners: pl.DataFrame | None
 ) -> list[str]:
-    keys = [key for key in ("race_date", "runner_key", "entity") if key in expected.columns]
+    keys = [key for key in ("race_date", "race_key", "runner_key", "entity") if key in expected.columns]
     if runners is not None and "runner_key" in keys:
         expected, found = (part.join(runners, on="runner_key", how="semi") for part in (expected, found))
     if set(expected.columns) == set(found.columns):

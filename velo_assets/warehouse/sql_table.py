@@ -62,7 +62,7 @@ class SqlTable:
         path: the file.
         text: its SQL.
         header: grain, point in time, look-back, description; `written: in spans of years` or `as they come` where a
-            table is.
+            table is; `beside the matrix` where columns are.
         columns: output columns in order.
     """
 
@@ -84,8 +84,18 @@ class SqlTable:
 
     @property
     def is_by_runner(self) -> bool:
-        """Whether its rows belong to runners; the others are dated by the year they hold for."""
+        """Whether its rows belong to runners."""
         return any(column.name == "runner_key" for column in self.columns)
+
+    @property
+    def is_by_race(self) -> bool:
+        """Whether its rows belong to races or their runners; the others are dated by the year they hold for."""
+        return any(column.name == "race_key" for column in self.columns)
+
+    @property
+    def beside_the_matrix(self) -> tuple[str, ...]:
+        """Columns of a family that are no features: other tables read them."""
+        return tuple(re.findall(r"[a-z_0-9]+", self.header.get("beside the matrix", "")))
 
     @property
     def relation(self) -> str:

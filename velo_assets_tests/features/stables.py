@@ -9,6 +9,8 @@ from typing import Any
 import duckdb
 
 from velo_assets.warehouse.build import build_table
+from velo_assets.warehouse.query import row_of
+from velo_assets.warehouse.sql_table import build_order
 
 CORE_COLUMNS = {
     "races": {
@@ -98,41 +100,6 @@ CORE_COLUMNS = {
     },
 }
 
-FAMILIES = (
-    "shrinkage",
-    "trainer_velocity",
-    "jockey_velocity",
-    "trainer_jockey",
-    "speed_figures",
-    "form_curves",
-    "class_layoff",
-    "weight_rating",
-    "suitability",
-    "bias_maps",
-    "running_style",
-    "trouble",
-    "breeding",
-    "market_history",
-    "collateral_form",
-    "intent_signals",
-    "race_shape",
-    "within_race",
-    "runner_features",
-)
-"""Every table of the layer in an order in which it can be built."""
-
-_READS = {
-    "trainer_velocity": ("shrinkage",),
-    "jockey_velocity": ("shrinkage",),
-    "trainer_jockey": ("shrinkage", "trainer_velocity", "jockey_velocity"),
-    "form_curves": ("speed_figures",),
-    "bias_maps": ("shrinkage",),
-    "breeding": ("shrinkage",),
-    "intent_signals": ("shrinkage", "trainer_velocity"),
-    "within_race": FAMILIES[:-2],
-    "runner_features": FAMILIES[:-1],
-}
-
 RACE_DEFAULTS: dict[str, Any] = {
     "course": "Ascot",
     "country": "GB",
@@ -204,9 +171,12 @@ class Stables:
         return runner_keys
 
     def build(self, family: str, start: date, end: date) -> dict[int, dict[str, Any]]:
-        """Build a family and what it reads over `start` to `end`; its rows by runner key."""
-        for name in (*_READS.get(family, ()), family):
-            build_table(self.connection, f"features/{name}", start, end)
+        """Build a family over `start` to `end`, what it reads since the first race; its rows by runner key."""
+        (first,) = row_of(self.connection, "select least(min(race_date), ?) from core.races", [start])
+        *read, name = build_order("features", [f"features/{family}"])
+        for upstream in read:
+            build_table(self.connection, upstream, first, end)
+        build_table(self.connection, name, start, end)
         return self.rows(family)
 
     def rows(self, family: str) -> dict[int, dict[str, Any]]:

@@ -71,7 +71,10 @@ def features_of(folder: Path, results: pl.DataFrame, everything: pl.DataFrame) -
         for table in CORE:
             build_table(connection, table, FIRST, DAY)
         for table in build_order("features"):
-            build_table(connection, table, DAY if load_table(table).is_by_runner else date(DAY.year, 1, 1), DAY)
+            # Of earlier days, what the day's features read of each other; the day alone last, as a card builds it.
+            build_table(connection, table, FIRST, DAY)
+            if load_table(table).is_by_race:
+                build_table(connection, table, DAY, DAY)
         return {
             table: frame_of(connection, f"select * from {table.replace('/', '.')} where race_date = ?", [DAY])
             for table in build_order("features")

@@ -22,7 +22,7 @@ def test_riders(stables: Stables) -> None:
     row = rows[mine]
     assert (row["jockey_change"], row["last_jockey_on_rival"]) == (1, 1)
     # Fifty rides at the half are the prior: jockey 7 as of today, jockey 8 as of twenty days ago.
-    assert row["jockey_upgrade"] == pytest.approx((1 + 25) / 51 - 25 / 51)
+    assert row["jockey_upgrade"] == pytest.approx((1 + 25) / 51 - 25 / 51, abs=1e-7)
     assert row["past_jockey_ability"] == pytest.approx(25 / 51)
     assert (row["jockey_horse_runs"], row["jockey_horse_rivals_beaten"]) == (0, None)
     assert (row["jockey_choice"], rows[rival]["jockey_choice"]) == (0, 1)

@@ -5,8 +5,8 @@ from datetime import date, timedelta
 import pytest
 
 from velo_assets.warehouse.lint import lint_tables
-from velo_assets.warehouse.sql_table import load_table
-from velo_assets_tests.features.stables import FAMILIES, Stables, known
+from velo_assets.warehouse.sql_table import build_order, load_table
+from velo_assets_tests.features.stables import Stables, known
 
 DAY = date(2020, 6, 20)
 
@@ -22,8 +22,11 @@ def test_every_family_column_is_in_the_matrix_once(stables: Stables) -> None:
     matrix = [column.name for column in load_table("features/runner_features").columns]
     assert len(matrix) == len(set(matrix))
     keys = {"race_date", "race_key", "runner_key"}
-    families = [load_table(f"features/{name}") for name in FAMILIES[1:-1]]
-    assert set(matrix) - keys == {column.name for family in families for column in family.columns} - keys
+    layer = [load_table(name) for name in build_order("features")]
+    families = [table for table in layer if table.is_by_runner and table.table != "runner_features"]
+    beside = {name for family in families for name in family.beside_the_matrix}
+    assert beside == {"jockey_ability"}
+    assert set(matrix) - keys == {column.name for family in families for column in family.columns} - keys - beside
     described = {column.name: column.description for family in families for column in family.columns}
     for column in load_table("features/runner_features").columns:
         assert described[column.name] == column.description

@@ -66,7 +66,7 @@ def test_a_late_day_rebuilds_its_year_from_that_day_on_and_leaves_what_a_whole_r
         since = refresh(connection, FEATURES)
         refreshed = refreshed_days(connection, SHAPE)
     assert day > NEW_YEAR
-    assert since == {name: day if load_table(name).is_by_runner else None for name in FEATURES}
+    assert since == {name: day if load_table(name).is_by_race else None for name in FEATURES}
     assert refreshed == (day, NEW_YEARS_EVE)
 
     whole = Warehouse(root.warehouse).snapshot(tmp_path / "whole.duckdb")

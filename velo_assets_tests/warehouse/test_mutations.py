@@ -33,6 +33,9 @@ DYNAMIC = {
     "the race's own result by a pattern of column names",
     "strike rate up to the end of the year (a year on, a day back)",
     "ROWS frame over days that unnest has doubled",
+    "a par of the race's own day",
+    "a draw's slope up to the end of the day",
+    "what was known before a later ride",
 }
 """Planted on the small warehouse too, where the recomputation has to see them without the lint."""
 

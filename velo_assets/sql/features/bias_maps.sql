@@ -1,11 +1,16 @@
 -- grain: one row per runner
--- point in time: results of strictly earlier race days; the frames of windows end the day before
--- look-back: 730 days of the horse's runs; 730 days of the draw before each of them
+-- point in time: results of strictly earlier race days; the frames of windows end the day before; the draw bias of a past run as known before that run
+-- look-back: 730 days of the horse's runs and of the draw
 -- description: Draw bias by course, distance band, going and rail (flat races only), shrunk; its persistence; and the horse's own affinity to course and going.
 with day_runners as (
     -- Whose past is asked for where the window is a single day; all of what has no bearing on them is left out below.
     select horse_key
     from core.entries
+    where race_date = cast($start as date) and cast($start as date) = cast($end as date)
+),
+day_trips as (
+    select hash(country, course, surface, round(distance_furlongs)) as trip
+    from core.races
     where race_date = cast($start as date) and cast($start as date) = cast($end as date)
 ),
 window_horses as (
@@ -16,25 +21,29 @@ window_horses as (
 entries as (
     select race_date, race_key, runner_key, horse_key, stall
     from core.entries
-    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
-        and (stall is not null or cast($start as date) < cast($end as date) or horse_key in (select horse_key from day_runners))
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 results as (
     select runner_key, won, position
     from core.results
-    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
     select
         race_key,
-        code,
+        code in ('flat', 'all-weather') and field_size > 1 as has_draw,
         hash(country, course, surface) as course_key,
         hash(country, course, surface, round(distance_furlongs)) as trip,
         hash(going_group) as going_key,
-        hash(coalesce(rail, '')) as rail,
         field_size
     from core.races
-    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
+),
+-- What was known before a race is on record with it.
+slopes as (
+    select race_key, draw_slope, draw_rail_slope, draw_slope_persists
+    from features.draw_slopes
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 shrinkage as (
     select
@@ -53,14 +62,13 @@ runs as (
         races.course_key,
         races.trip,
         races.going_key,
-        races.rail,
         results.won is not null as has_run,
         -- What is summed travels as one whole number: one sum for both, exact in any order. Wins from 2^42 (4398046511104)
         -- up, below them wins expected held to 2^-24 (16777216 = 2^24): a quarter of a million fit.
         4398046511104 * results.won + cast(round(16777216.0 / races.field_size) as bigint) as won_and_expected,
-        case when races.code in ('flat', 'all-weather') and races.field_size > 1 then entries.stall end as stall,
-        case when entries.stall is not null and races.code in ('flat', 'all-weather') and races.field_size > 1 then (least(entries.stall, races.field_size) - 1) / (races.field_size - 1) end as stall_share,
-        case when entries.stall is not null and races.code in ('flat', 'all-weather') and races.field_size > 1 then least(cast(floor(5.0 * (least(entries.stall, races.field_size) - 1) / races.field_size) as integer), 4) end as stall_fifth,
+        case when races.has_draw then entries.stall end as stall,
+        case when entries.stall is not null and races.has_draw then (least(entries.stall, races.field_size) - 1) / (races.field_size - 1) end as stall_share,
+        case when entries.stall is not null and races.has_draw then least(cast(floor(5.0 * (least(entries.stall, races.field_size) - 1) / races.field_size) as integer), 4) end as stall_fifth,
         case
             when results.runner_key is null or races.field_size < 2 then null
             when results.position is null then 0
@@ -69,12 +77,15 @@ runs as (
     from entries
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
+    where cast($start as date) < cast($end as date)
+        or entries.horse_key in (select horse_key from day_runners)
+        or (races.has_draw and races.trip in (select trip from day_trips))
 ),
 stall_runs as (
     -- A single day's past is one day.
     select trip, going_key, stall, stall_fifth, greatest(race_date, case when cast($start as date) = cast($end as date) then cast($start as date) - 1 end) as race_date, won_and_expected, rivals_beaten
     from runs
-    where stall_fifth is not null and race_date >= cast($start as date) - 730
+    where stall_fifth is not null
 ),
 stall_days as (
     select trip, going_key, stall_fifth, race_date, sum(won_and_expected) as won_and_expected
@@ -104,63 +115,6 @@ stall_trip_windows as (
         coalesce(sum(won_and_expected) over career, 0) as won_and_expected
     from stall_trip_days
     window career as (partition by trip, stall_fifth order by race_date range between 730 preceding and 1 preceding)
-),
-slope_days as (
-    select
-        trip,
-        rail,
-        race_date,
-        count(rivals_beaten) as runs,
-        -- Held to 2^-30 (1073741824 = 2^30): sums are then exact in any order, and so is the sign of a slope next to none.
-        coalesce(sum(case when rivals_beaten is not null then round(1073741824 * (stall_share - 0.5) * (rivals_beaten - 0.5)) / 1073741824 end), 0) as crossed,
-        coalesce(sum(case when rivals_beaten is not null then round(1073741824 * pow(stall_share - 0.5, 2)) / 1073741824 end), 0) as squared
-    from runs
-    where stall_share is not null
-    group by trip, rail, race_date
-),
-slope_trip_days as (
-    select trip, race_date, sum(runs) as runs, sum(crossed) as crossed, sum(squared) as squared
-    from slope_days
-    group by trip, race_date
-),
-slope_windows as (
-    select
-        trip,
-        race_date,
-        coalesce(sum(runs) over career, 0) as runs,
-        coalesce(sum(crossed) over career, 0) as crossed,
-        coalesce(sum(squared) over career, 0) as squared,
-        coalesce(sum(crossed) over days_90, 0) as crossed_90d,
-        coalesce(sum(squared) over days_90, 0) as squared_90d
-    from slope_trip_days
-    window
-        career as (partition by trip order by race_date range between 730 preceding and 1 preceding),
-        days_90 as (partition by trip order by race_date range between 90 preceding and 1 preceding)
-),
-rail_windows as (
-    select
-        trip,
-        rail,
-        race_date,
-        coalesce(sum(crossed) over career, 0) as crossed,
-        coalesce(sum(squared) over career, 0) as squared
-    from slope_days
-    window career as (partition by trip, rail order by race_date range between 730 preceding and 1 preceding)
-),
-slopes as (
-    select
-        rail_windows.trip,
-        rail_windows.rail,
-        rail_windows.race_date,
-        -- A slope is steadied by 50 runs' worth of no bias (a stall share spreads by 1/12), a rail's by 50 runs' worth of the trip's slope.
-        slope_windows.crossed / (slope_windows.squared + 50.0 / 12) as trip_slope,
-        (rail_windows.crossed + 50.0 / 12 * slope_windows.crossed / (slope_windows.squared + 50.0 / 12)) / (rail_windows.squared + 50.0 / 12) as rail_slope,
-        slope_windows.crossed_90d,
-        -- A rivals-beaten share spreads by 1/12 too, hence the standard error of the slope.
-        sqrt(1.0 / 12 / nullif(slope_windows.squared, 0)) as trip_slope_error,
-        slope_windows.runs
-    from rail_windows
-    inner join slope_windows on slope_windows.trip = rail_windows.trip and slope_windows.race_date = rail_windows.race_date
 ),
 stall_number_days as (
     -- Runs 2^47 (65536 of them fit), share of rivals beaten held to 2^-30.
@@ -199,16 +153,14 @@ draws as (
         runs.stall_share,
         runs.stall_fifth,
         runs.won_and_expected,
-        (runs.stall_share - 0.5) * slopes.trip_slope as draw_bias,
-        (runs.stall_share - 0.5) * slopes.rail_slope as draw_rail_bias,
-        case
-            when slopes.runs >= 100 and slopes.crossed_90d <> 0 then cast(abs(slopes.trip_slope) > 2 * slopes.trip_slope_error and sign(slopes.crossed_90d) = sign(slopes.trip_slope) as integer)
-        end as bias_persist_flag,
-        case when runs.has_run then (runs.stall_share - 0.5) * slopes.trip_slope end as run_draw_bias,
+        (runs.stall_share - 0.5) * slopes.draw_slope as draw_bias,
+        (runs.stall_share - 0.5) * slopes.draw_rail_slope as draw_rail_bias,
+        case when runs.stall_share is not null then slopes.draw_slope_persists end as bias_persist_flag,
+        case when runs.has_run then (runs.stall_share - 0.5) * slopes.draw_slope end as run_draw_bias,
         pow(2, date_diff('day', date '2015-01-01', runs.race_date) / 90.0) as weight_90d
     from runs
-    left join slopes on slopes.trip = runs.trip and slopes.rail = runs.rail and slopes.race_date = runs.race_date and runs.stall_share is not null
-    where runs.race_date >= cast($start as date) - 730 and runs.horse_key in (select horse_key from window_horses)
+    left join slopes on slopes.race_key = runs.race_key
+    where runs.horse_key in (select horse_key from window_horses)
 ),
 -- Windows of runners, not of days: their frames leave out the whole day, however many runners it has.
 horse_windows as (

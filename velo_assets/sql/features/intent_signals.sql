@@ -1,6 +1,6 @@
 -- grain: one row per runner
--- point in time: entries of this race and of strictly earlier race days; results of strictly earlier race days
--- look-back: 730 days of the horse's runs and 365 days of its jockeys before each; 365 days of the trainer's layoffs; 730 days of the trainer at the course
+-- point in time: entries of this race and of strictly earlier race days; results of strictly earlier race days; the ability of a past run's jockey and the layoff before it as known before that run
+-- look-back: 730 days of the horse's runs and of the trainer at the course; 365 days of the trainer's layoffs
 -- description: What the connections do differently: jockey upgrade and change, layoff against the trainer's habit, headgear, distance, course and surface moves, the trainer at the course, the jockey on the horse.
 with day_runners as (
     -- Whose past is asked for where the window is a single day; all of what has no bearing on them is left out below.
@@ -11,17 +11,28 @@ with day_runners as (
 entries as (
     select race_date, race_key, runner_key, horse_key, jockey_key, trainer_key, headgear, headgear_first_time
     from core.entries
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 results as (
     select runner_key, won, position
     from core.results
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 races as (
     select race_key, hash(country, course) as course_key, case when surface is not null then hash(surface) end as surface, distance_furlongs, field_size
     from core.races
-    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
+),
+-- What was known before a run is on record with it.
+abilities as (
+    select runner_key, jockey_ability
+    from features.jockey_velocity
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
+),
+absences as (
+    select runner_key, layoff_days
+    from features.class_layoff
+    where race_date >= cast($start as date) - 365 and race_date <= cast($end as date)
 ),
 shrinkage as (
     select
@@ -59,21 +70,6 @@ runs as (
     inner join races on races.race_key = entries.race_key
     left join results on results.runner_key = entries.runner_key
 ),
-jockey_days as (
-    select jockey_key, race_date, cast(sum(run_and_beaten) as bigint) as runs_and_beaten, count(*) as rides
-    from runs
-    where jockey_key is not null
-    group by jockey_key, race_date
-),
-jockey_windows as (
-    select
-        jockey_key,
-        race_date,
-        rides,
-        coalesce(cast(sum(runs_and_beaten) over days_365 as bigint), 0) as runs_and_beaten
-    from jockey_days
-    window days_365 as (partition by jockey_key order by race_date range between 365 preceding and 1 preceding)
-),
 -- Of a single day: what the horses have run, and its trainers at its courses.
 day_courses as (
     select trainer_key, course_key
@@ -88,12 +84,10 @@ asked_runs as (
 riders as (
     select
         asked_runs.*,
-        jockey_windows.rides,
-        -- Fifty rides at the half steady a new jockey: a prior, not a fit.
-        ((jockey_windows.runs_and_beaten & 140737488355327) / 1073741824.0 + 25) / ((jockey_windows.runs_and_beaten >> 47) + 50) as jockey_ability,
+        abilities.jockey_ability,
         case when asked_runs.has_run then pow(2, date_diff('day', date '2015-01-01', asked_runs.race_date) / 180.0) end as weight_180d
     from asked_runs
-    left join jockey_windows on jockey_windows.jockey_key = asked_runs.jockey_key and jockey_windows.race_date = asked_runs.race_date
+    left join abilities on abilities.runner_key = asked_runs.runner_key
 ),
 -- Windows of runners, not of days: their frames leave out the whole day, however many runners it has.
 careers as (
@@ -117,14 +111,12 @@ cells as (
         course_key,
         surface,
         distance_furlongs,
-        rides,
         jockey_ability,
         past_jockey_ability,
         cast(last_run & 18446744073709551615 as bigint) as last_runner_key,
         coalesce(sum(run_won_and_expected) over course, 0) as course_runs_won_and_expected,
         coalesce(cast(sum(run_and_beaten) over pair as bigint), 0) as pair_runs_and_beaten
     from careers
-    where race_date >= cast($start as date) - 730
     window
         course as (partition by trainer_key, course_key order by race_date range between 730 preceding and 1 preceding),
         pair as (partition by horse_key, jockey_key order by race_date range between 730 preceding and 1 preceding)
@@ -136,7 +128,6 @@ moves as (
         today.runner_key,
         today.jockey_key,
         today.trainer_key,
-        today.rides,
         today.headgear_first_time,
         today.past_jockey_ability,
         today.course_runs_won_and_expected,
@@ -148,33 +139,23 @@ moves as (
         cast(today.headgear <> last.headgear as integer) as headgear_change,
         cast(today.course_key <> last.course_key as integer) as course_change,
         cast(today.surface <> last.surface as integer) as surface_change,
-        today.distance_furlongs - last.distance_furlongs as distance_move_furlongs,
-        ln(date_diff('day', last.race_date, today.race_date)) as log_layoff_days
+        today.distance_furlongs - last.distance_furlongs as distance_move_furlongs
     from cells as today
     left join riders as last on last.runner_key = today.last_runner_key and last.race_date < today.race_date
     where today.race_date >= cast($start as date)
 ),
--- Of a single day: whatever its trainers have run in their look-back.
-day_stables as (
-    select horse_key
-    from entries
-    where race_date between cast($start as date) - 365 and cast($start as date) and trainer_key in (select trainer_key from day_runners)
-),
-last_days as (
-    select race_date, trainer_key, max(case when has_run then race_date end) over before as last_date
-    from runs
-    where cast($start as date) < cast($end as date) or horse_key in (select horse_key from day_stables)
-    window before as (partition by horse_key order by race_date range between unbounded preceding and 1 preceding)
-),
 layoffs as (
     select
-        trainer_key,
+        entries.trainer_key,
         -- A single day's past is one day.
-        greatest(race_date, case when cast($start as date) = cast($end as date) then cast($start as date) - 1 end) as race_date,
+        greatest(entries.race_date, case when cast($start as date) = cast($end as date) then cast($start as date) - 1 end) as race_date,
         -- Layoffs 2^47, their logs, all under 8, held to 2^-27.
-        140737488355328 + cast(round(134217728.0 * ln(date_diff('day', last_date, race_date))) as bigint) as layoff_and_log
-    from last_days
-    where trainer_key is not null and race_date >= cast($start as date) - 365 and race_date - last_date <= 730
+        140737488355328 + cast(round(134217728.0 * ln(absences.layoff_days)) as bigint) as layoff_and_log
+    from entries
+    inner join absences on absences.runner_key = entries.runner_key
+    where entries.trainer_key is not null and absences.layoff_days is not null
+        and entries.race_date >= cast($start as date) - 365
+        and (cast($start as date) < cast($end as date) or entries.trainer_key in (select trainer_key from day_runners))
 ),
 trainer_days as (
     select trainer_key, race_date, cast(sum(layoff_and_log) as bigint) as layoffs_and_logs
@@ -188,6 +169,12 @@ trainer_windows as (
         cast(sum(layoffs_and_logs) over career as bigint) as layoffs_and_logs
     from trainer_days
     window career as (partition by trainer_key order by race_date range between 365 preceding and 1 preceding)
+),
+day_rides as (
+    select jockey_key, race_date, count(*) as rides
+    from entries
+    where jockey_key is not null and race_date >= cast($start as date)
+    group by jockey_key, race_date
 ),
 stable_entries as (
     -- Most are alone, and go without a row.
@@ -230,7 +217,7 @@ select
     case when moves.jockey_key is not null then cast(moves.pair_runs_and_beaten >> 47 as integer) end as jockey_horse_runs, -- runs of the horse under this jockey in 730 days [runs]
     case when moves.jockey_key is not null and moves.pair_runs_and_beaten > 0 then (moves.pair_runs_and_beaten & 140737488355327) / 1073741824.0 / (moves.pair_runs_and_beaten >> 47) end as jockey_horse_rivals_beaten, -- mean share of rivals beaten under this jockey; null without a run [share]
     moves.trainer_change, -- another trainer than last time; null without a run [0/1]
-    moves.log_layoff_days - (trainer.layoffs_and_logs & 140737488355327) / 134217728.0 / (trainer.layoffs_and_logs >> 47) as layoff_vs_habit, -- log of the days since the last run less the trainer's mean of 365 days; null without a run [log days]
+    ln(absences.layoff_days) - (trainer.layoffs_and_logs & 140737488355327) / 134217728.0 / (trainer.layoffs_and_logs >> 47) as layoff_vs_habit, -- log of the days since the last run less the trainer's mean of 365 days; null without a run [log days]
     moves.headgear_first_time, -- headgear worn for the first time; null where unknown [0/1]
     moves.headgear_change, -- headgear put on, off or changed since last time; null where unknown [0/1]
     moves.course_change, -- another course than last time; null without a run [0/1]
@@ -239,8 +226,10 @@ select
     case when moves.trainer_key is not null then (((moves.course_runs_won_and_expected >> 42) & 1048575) + coalesce(shrinkage.course_strength, 5) * trainer_impacts.trainer_impact) / ((moves.course_runs_won_and_expected & 4398046511103) / 16777216.0 + coalesce(shrinkage.course_strength, 5)) end as trainer_course_impact, -- the trainer's wins at the course against 1/field size, shrunk to the trainer's own with a prior of 5 expected wins until a year of results lies before [ratio]
     case when moves.trainer_key is not null then cast(moves.course_runs_won_and_expected >> 62 as integer) end as trainer_course_runs, -- the trainer's runs at the course in 730 days [runs]
     case when moves.trainer_key is not null then cast(coalesce(stable_entries.runners, 1) as integer) end as stable_runners, -- runners of the trainer in this race [runners]
-    cast(moves.rides as integer) as jockey_rides_today -- rides of the jockey declared for the day [rides]
+    cast(day_rides.rides as integer) as jockey_rides_today -- rides of the jockey declared for the day [rides]
 from moves
+left join absences on absences.runner_key = moves.runner_key
+left join day_rides on day_rides.jockey_key = moves.jockey_key and day_rides.race_date = moves.race_date
 left join trainer_windows as trainer on trainer.trainer_key = moves.trainer_key and trainer.race_date = moves.race_date
 left join reunited_horses on reunited_horses.horse_key = moves.runner_key
 left join jockey_choices on jockey_choices.rider_key = moves.runner_key

@@ -1,6 +1,7 @@
 -- grain: one row per runner
 -- point in time: results and closing prices of strictly earlier race days, collapsed to one row per jockey and day before any window
 -- look-back: 730 days ("career" means these two years, so that refreshing a year does not depend on how many years lie before)
+-- beside the matrix: jockey_ability
 -- description: The jockey's strike rates over 14, 30 and 90 days shrunk to the jockey's own career rate, wins against expectation, and places.
 with window_jockeys as (
     select distinct jockey_key
@@ -12,13 +13,14 @@ entries as (
     from core.entries
     where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
--- Whose rates are asked for. A single day's past is four days: no other look-back has its first day between two of them.
+-- Whose rates are asked for. A single day's past is five days: no other look-back has its first day between two of them.
 window_entries as (
     select
         greatest(
             race_date,
             case
                 when cast($start as date) < cast($end as date) then null
+                when race_date < cast($start as date) - 365 then cast($start as date) - 366
                 when race_date < cast($start as date) - 90 then cast($start as date) - 91
                 when race_date < cast($start as date) - 30 then cast($start as date) - 31
                 when race_date < cast($start as date) - 14 then cast($start as date) - 15
@@ -105,7 +107,7 @@ jockey_totals as (
     from jockey_days
     window to_date as (partition by jockey_key order by race_date rows between unbounded preceding and current row)
 ),
--- The difference of two running totals is a window: four totals and five lookups serve the four look-backs.
+-- The difference of two running totals is a window: four totals and six lookups serve the five look-backs.
 jockey_differences as (
     select
         days.jockey_key,
@@ -114,6 +116,8 @@ jockey_differences as (
         coalesce(yesterday.outings, 0) - coalesce(before_30d.outings, 0) as outings_30d,
         coalesce(yesterday.outings, 0) - coalesce(before_90d.outings, 0) as outings_90d,
         coalesce(yesterday.rivals_beaten, 0) - coalesce(before_90d.rivals_beaten, 0) as rivals_beaten_90d,
+        coalesce(yesterday.outings, 0) - coalesce(before_365d.outings, 0) as outings_365d,
+        coalesce(yesterday.rivals_beaten, 0) - coalesce(before_365d.rivals_beaten, 0) as rivals_beaten_365d,
         coalesce(yesterday.outings, 0) - coalesce(before_730d.outings, 0) as outings,
         coalesce(yesterday.expectations, 0) - coalesce(before_730d.expectations, 0) as expectations,
         coalesce(yesterday.market_wins, 0) - coalesce(before_730d.market_wins, 0) as market_wins,
@@ -127,6 +131,8 @@ jockey_differences as (
         on before_30d.jockey_key = days.jockey_key and before_30d.race_date < days.race_date - 30
     asof left join jockey_totals as before_90d
         on before_90d.jockey_key = days.jockey_key and before_90d.race_date < days.race_date - 90
+    asof left join jockey_totals as before_365d
+        on before_365d.jockey_key = days.jockey_key and before_365d.race_date < days.race_date - 365
     asof left join jockey_totals as before_730d
         on before_730d.jockey_key = days.jockey_key and before_730d.race_date < days.race_date - 730
     where days.race_date >= cast($start as date)
@@ -142,6 +148,8 @@ jockey_windows as (
         outings_90d >> 42 as runs_90d,
         (outings_90d >> 21) & 2097151 as wins_90d,
         rivals_beaten_90d,
+        outings_365d >> 42 as runs_365d,
+        rivals_beaten_365d,
         outings >> 42 as runs,
         (outings >> 21) & 2097151 as wins,
         outings & 2097151 as places,
@@ -177,7 +185,8 @@ select
     (rates.priced_wins + rates.career_strength_wins) / (rates.market_wins + rates.career_strength_wins) as jockey_ae, -- wins of the last 730 days against the closing market's expectation, shrunk to 1 [ratio]
     rates.places / nullif(rates.runs, 0) as jockey_place_rate, -- share of runs of the last 730 days in the first three [share]
     rates.rivals_beaten_90d / nullif(rates.runs_90d, 0) as jockey_rivals_beaten_90d, -- mean share of rivals beaten in the last 90 days [share]
-    rates.rivals_beaten / nullif(rates.runs, 0) as jockey_rivals_beaten -- mean share of rivals beaten in the last 730 days [share]
+    rates.rivals_beaten / nullif(rates.runs, 0) as jockey_rivals_beaten, -- mean share of rivals beaten in the last 730 days [share]
+    (rates.rivals_beaten_365d + 50 * 0.5) / (rates.runs_365d + 50) as jockey_ability -- mean share of rivals beaten in the last 365 days, steadied by 50 runs at the half; by it intent_signals puts a horse's jockeys beside each other [share]
 from entries
 left join jockey_rates as rates on rates.jockey_key = entries.jockey_key and rates.race_date = entries.race_date
 where entries.race_date >= cast($start as date)

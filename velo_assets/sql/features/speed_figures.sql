@@ -1,6 +1,6 @@
 -- grain: one row per runner
--- point in time: times of strictly earlier race days; the figure of an earlier run uses pars of days before that run and the going allowance of that run's own (earlier) day
--- look-back: 730 days of the horse's runs, 365 days of class levels before each run, 730 days of pars before each of those: 1825 in all
+-- point in time: times of strictly earlier race days; the figure of an earlier run uses the par as known before that run and the going allowance of that run's own (earlier) day
+-- look-back: 730 days of the horse's runs, 365 days of class levels before each: 1095 in all
 -- description: Speed figures: time against an as-of par by course, distance and going with a daily going allowance, in tenths of a percent of par around 100; pace and late-gain figures where calls exist.
 with window_horses as (
     select distinct horse_key
@@ -14,9 +14,9 @@ entries as (
         and horse_key in (select horse_key from window_horses)
 ),
 results as (
-    select race_date, race_key, runner_key, time_seconds, position
+    select race_key, runner_key, time_seconds, position
     from core.results
-    where race_date >= cast($start as date) - 1825 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
 ),
 races as (
     select
@@ -26,15 +26,20 @@ races as (
         -- Half furlongs, to which every layout and every card writes a distance: metres of one trip differ from file to file.
         hash(country, course, surface, code, round(2 * distance_furlongs)) as trip,
         hash(country, code, coalesce(cast(race_class as varchar), pattern, ''), coalesce(rating_band_high, 0)) as level,
-        hash(trip, going_group) as going_trip,
         field_size
     from core.races
-    where race_date >= cast($start as date) - 1825 and race_date <= cast($end as date) and distance_furlongs is not null
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date) and distance_furlongs is not null
+),
+-- What was known before a race is on record with it.
+pars as (
+    select race_key, par_seconds, par_early_share
+    from features.pars
+    where race_date >= cast($start as date) - 1095 and race_date <= cast($end as date)
 ),
 calls as (
     select runner_key, race_key, call_number, calls, position_at_call, leader_elapsed_seconds
     from core.sectionals
-    where race_date >= cast($start as date) - 1460 and race_date <= cast($end as date)
+    where race_date >= cast($start as date) - 730 and race_date <= cast($end as date)
 ),
 race_times as (
     select race_key, min(time_seconds) as winner_seconds
@@ -42,52 +47,17 @@ race_times as (
     where position is not null
     group by race_key
 ),
-timed_races as (
-    select races.race_date, races.race_key, races.track, races.trip, races.level, races.going_trip, race_times.winner_seconds
-    from races
-    left join race_times on race_times.race_key = races.race_key
-),
-trip_days as (
-    select trip, race_date, count(winner_seconds) as races, sum(winner_seconds) as seconds
-    from timed_races
-    group by trip, race_date
-),
-trip_pars as (
-    select
-        trip,
-        race_date,
-        sum(races) over career as races,
-        sum(seconds) over career / nullif(sum(races) over career, 0) as par_seconds
-    from trip_days
-    window career as (partition by trip order by race_date range between 730 preceding and 1 preceding)
-),
-going_days as (
-    select going_trip, race_date, count(winner_seconds) as races, sum(winner_seconds) as seconds
-    from timed_races
-    group by going_trip, race_date
-),
-going_pars as (
-    select
-        going_trip,
-        race_date,
-        coalesce(sum(races) over career, 0) as races,
-        coalesce(sum(seconds) over career, 0) as seconds
-    from going_days
-    window career as (partition by going_trip order by race_date range between 730 preceding and 1 preceding)
-),
 race_deviations as (
     select
-        timed_races.race_date,
-        timed_races.race_key,
-        timed_races.track,
-        timed_races.level,
-        -- Ten races at the distance on any going steady the par of a going seldom seen; under five races there is no par.
-        case when trip_pars.races >= 5 then (going_pars.seconds + 10 * trip_pars.par_seconds) / (going_pars.races + 10) end as par_seconds,
-        case when trip_pars.races >= 5 then 1000 * (timed_races.winner_seconds / ((going_pars.seconds + 10 * trip_pars.par_seconds) / (going_pars.races + 10)) - 1) end as deviation
-    from timed_races
-    left join trip_pars on trip_pars.trip = timed_races.trip and trip_pars.race_date = timed_races.race_date
-    left join going_pars
-        on going_pars.going_trip = timed_races.going_trip and going_pars.race_date = timed_races.race_date
+        races.race_date,
+        races.race_key,
+        races.track,
+        races.level,
+        pars.par_seconds,
+        1000 * (race_times.winner_seconds / pars.par_seconds - 1) as deviation
+    from races
+    left join race_times on race_times.race_key = races.race_key
+    left join pars on pars.race_key = races.race_key
 ),
 level_days as (
     select level, race_date, count(deviation) as races, sum(deviation) as deviation
@@ -138,26 +108,10 @@ race_calls as (
     where calls > 1
     group by race_key
 ),
-pace_days as (
-    select races.trip, races.race_date, count(race_calls.early_share) as races, sum(race_calls.early_share) as early_share
-    from races
-    left join race_calls on race_calls.race_key = races.race_key
-    where races.race_date >= cast($start as date) - 1460
-    group by races.trip, races.race_date
-),
-pace_pars as (
-    select
-        trip,
-        race_date,
-        sum(early_share) over career / nullif(sum(races) over career, 0) as early_share
-    from pace_days
-    window career as (partition by trip order by race_date range between 730 preceding and 1 preceding)
-),
 race_paces as (
-    select races.race_key, 1000 * (pace_pars.early_share - race_calls.early_share) as early_pace
-    from races
-    inner join race_calls on race_calls.race_key = races.race_key
-    inner join pace_pars on pace_pars.trip = races.trip and pace_pars.race_date = races.race_date
+    select race_calls.race_key, 1000 * (pars.par_early_share - race_calls.early_share) as early_pace
+    from race_calls
+    inner join pars on pars.race_key = race_calls.race_key
 ),
 horse_days as (
     select

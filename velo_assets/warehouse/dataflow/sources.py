@@ -39,6 +39,8 @@ _UNIQUE = {
     "core/sectionals": ("runner_key", "call_number"),
     "market/probabilities": ("runner_key", "price_kind"),
     "features/shrinkage": ("race_date", "entity"),
+    "features/draw_slopes": ("race_key",),
+    "features/pars": ("race_key",),
 }
 """Columns that make a row of a base table unique; runner_key where nothing is said."""
 
