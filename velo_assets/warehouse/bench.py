@@ -119,17 +119,30 @@ class Bench:
     def build(self, name: str, start: date, end: date, texts: Texts) -> None:
         """Build a feature table of the bench for a window; of earlier days, which are not altered, it is the real one.
 
-        Those days are proven as days of their own: what is read of them was known by then.
+        Those days are proven as days of their own: what is read of them was known by then. Fractions are held as in the
+        real table, for what is made of them would carry a rounding of its own further.
         """
         text = texts.get(name) or load_table(name).text
         parameters = {key: day for key, day in {"start": start, "end": end}.items() if f"${key}" in text}
         relation, built = name.replace("/", "."), self.built(name)
-        self.connection.execute(f"create or replace table {built} as {text.rstrip().rstrip(';')}", parameters)
+        select = text.rstrip().rstrip(";")
+        held = self._types(f"from {self.real(name)}", {}) if self.exists(name) else {}
+        made = self._types(select, parameters)
+        rounded = [column for column, kind in made.items() if (kind, held.get(column)) == ("DOUBLE", "FLOAT")]
+        casts = ", ".join(f'cast("{column}" as float) as "{column}"' for column in rounded)
+        self.connection.execute(
+            f"create or replace table {built} as select * {f'replace ({casts})' if casts else ''} from ({select})",
+            parameters,
+        )
         self.connection.execute(f"drop view if exists {relation}")
         earlier = f"union all by name select * from {self.real(name)} where race_date < date '{start}'"
         self.connection.execute(
             f"create view {relation} as select * from {built} {earlier if self.exists(name) else ''}"
         )
+
+    def _types(self, query: str, parameters: Mapping[str, date]) -> dict[str, str]:
+        described = self.connection.execute(f"describe {query}", parameters).fetchall()
+        return {str(column): str(kind) for column, kind, *_ in described}
 
     def build_all(self, names: Sequence[str], start: date, end: date, texts: Texts) -> None:
         """Build feature tables in order; tables dated by year get the years they need."""

@@ -21,6 +21,7 @@ from velo_assets.warehouse.recompute import (
     time_travel,
 )
 from velo_assets.warehouse.sql_table import build_order, load_table
+from velo_assets_tests.conftest import BuiltWorld
 from velo_assets_tests.warehouse.small_world import FIRST, LAST
 
 FORM = "features/form_curves"
@@ -41,6 +42,14 @@ def test_every_feature_of_a_day_is_the_same_without_the_day(
     tables = [load_table(name) for name in build_order("features")]
     families, maps = sum(table.is_by_runner for table in tables), sum(table.is_by_race for table in tables)
     assert result.rows > 32 * families + 4 * (maps - families)
+
+
+def test_what_is_made_of_rounded_fractions_is_made_of_them_again(built_world: BuiltWorld) -> None:
+    """Standings in the field are differences of features held in single precision."""
+    with built_world.warehouse.read("test") as connection:
+        result = time_travel(connection, sample_dates(connection, 6), ("features/within_race",))
+    assert result.passed, str(result)
+    assert result.rows > 0
 
 
 @pytest.mark.parametrize("check", CHECKS[1:], ids=lambda check: check.__name__)
