@@ -23,7 +23,7 @@ from velo_assets.warehouse.changes import (
     Days,
     days_of,
     ensure_records,
-    first_day_to_build,
+    first_change,
     first_difference,
     is_dated_by_declarations,
     is_watched,
@@ -124,18 +124,22 @@ def refresh_table(
         catalogued = _catalogued(connection, name)
     held = tuple((column, kind) for column, kind, _ in catalogued)
     since, until = start, end
-    if held:
-        since = max(start, touched[0]) if touched else first_day_to_build(connection, table, start, end)
-        until = min(end, touched[1]) if touched else end
+    is_up_to_date = False
+    if held and touched:
+        since, until = max(start, touched[0]), min(end, touched[1])
+    elif held:
+        changed = first_change(connection, table, start, end)
+        # Who builds a table that is up to date wants it built; what reads it need not be, if it comes out as it was.
+        since, is_up_to_date = changed or start, changed is None
     with transaction(connection):
-        before = _watched_days(connection, table, held, since, until)
+        before = _watched_days(connection, table, held, since, until, even_so=is_up_to_date)
         built = _build(connection, table, since, until, catalogued)
         if held and built.columns != held:
             # Its other years hold other columns now too. On record before the window, which alone was rebuilt.
             record_change_of_columns(connection, table, start, end)
             first_day: date | None = since
         else:
-            after = _watched_days(connection, table, held, since, until)
+            after = _watched_days(connection, table, held, since, until, even_so=is_up_to_date)
             first_day = first_difference(before, after) if before is not None and after is not None else since
         # Its own change is the last there is.
         record_refresh(connection, table, start, end, record_change(connection, name, since, until, first_day))
@@ -403,12 +407,16 @@ def _watched_days(
     columns: tuple[tuple[str, str], ...],
     start: date,
     end: date,
+    *,
+    even_so: bool,
 ) -> Days | None:
     """Days of a table that others are made of, within one year; None where nobody will ask, or there is no table.
 
-    What is made of such a table is built from the first day on that differs, and features follow what they are made of.
+    What is made of such a table is built from the first day on that differs. Features follow what they are made of, and
+    are only looked at where nothing of that has changed (`even_so`).
     """
-    if start.year != end.year or is_dated_by_declarations(table) or not is_watched(table.name) or not columns:
+    follows = is_dated_by_declarations(table) and not even_so
+    if start.year != end.year or follows or not is_watched(table.name) or not columns:
         return None
     return days_of(connection, table.relation, columns, start, end)
 

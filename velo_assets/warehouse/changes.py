@@ -124,14 +124,6 @@ def record_refresh(connection: duckdb.DuckDBPyConnection, table: SqlTable, start
         )
 
 
-def first_day_to_build(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> date:
-    """The first day of a window that can differ from what its table holds; `start` where nothing has changed.
-
-    Who builds a table that is up to date wants it built.
-    """
-    return first_change(connection, table, start, end) or start
-
-
 def first_change(connection: duckdb.DuckDBPyConnection, table: SqlTable, start: date, end: date) -> date | None:
     """The first day of a window on which a table can differ from what it holds.
 

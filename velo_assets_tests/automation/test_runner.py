@@ -14,7 +14,7 @@ from velo_assets.ingestion.manifest import year_fingerprints
 from velo_assets.settings import DataRoot
 from velo_assets.warehouse.build import refresh_table
 from velo_assets.warehouse.builds import Node, inputs_now, record_build
-from velo_assets.warehouse.changes import first_day_to_build, record_change
+from velo_assets.warehouse.changes import first_change, record_change
 from velo_assets.warehouse.connection import Warehouse
 from velo_assets.warehouse.sql_table import load_table
 from velo_assets_tests.ingestion.raceform_rows import csv_text, row
@@ -44,7 +44,7 @@ def test_years_that_are_asked_for_are_built_whole_although_a_part_has_changed(
     def launched(_defs: Any, _instance: Any, job: str, _outcome: Any, **_: Any) -> None:
         if job == "refresh":
             with Warehouse(root.warehouse).connect() as connection:
-                found.append(first_day_to_build(connection, load_table(SHAPE), *YEAR))
+                found.append(first_change(connection, load_table(SHAPE), *YEAR))
 
     monkeypatch.setattr(runner, "execute", launched)
     monkeypatch.setattr(runner, "plan", lambda *_, **__: Plan((SHAPE,), 2021, 2021, (2021,)))

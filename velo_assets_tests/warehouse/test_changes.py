@@ -15,14 +15,16 @@ from velo_assets.settings import DataRoot
 from velo_assets.simulation.world import simulate
 from velo_assets.warehouse.build import build_table, refresh_table
 from velo_assets.warehouse.builds import forget_build, record_build
-from velo_assets.warehouse.changes import days_of, first_day_to_build, first_difference, record_change, refreshed_days
+from velo_assets.warehouse.changes import days_of, first_change, first_difference, record_change, refreshed_days
 from velo_assets.warehouse.connection import Warehouse
+from velo_assets.warehouse.query import row_of
 from velo_assets.warehouse.sql_table import build_order, load_table
 
 YEARS = (2021, 2022)
 NEW_YEAR, NEW_YEARS_EVE = date(2022, 1, 1), date(2022, 12, 31)
 LONG_AGO = date(2021, 6, 1)
 SHAPE = "features/race_shape"
+PARS = "features/pars"
 CORE, FEATURES = build_order("core"), build_order("features")
 
 
@@ -90,31 +92,31 @@ def test_what_has_not_changed_is_rebuilt_whole_when_asked_for(connection: duckdb
         ([(2022, date(2022, 5, 1)), (2022, date(2022, 9, 3))], date(2022, 5, 1)),
         ([(2022, date(2022, 9, 3)), (2022, None)], date(2022, 9, 3)),
         ([(2022, date(2022, 9, 3)), (2021, LONG_AGO)], NEW_YEAR),
-        ([(2022, None)], NEW_YEAR),
-        ([(2023, date(2023, 2, 1))], NEW_YEAR),
+        ([(2022, None)], None),
+        ([(2023, date(2023, 2, 1))], None),
     ],
 )
 def test_every_change_not_yet_taken_in_counts(
-    connection: duckdb.DuckDBPyConnection, changed: list[tuple[int, date | None]], first: date
+    connection: duckdb.DuckDBPyConnection, changed: list[tuple[int, date | None]], first: date | None
 ) -> None:
     refresh(connection, [SHAPE], YEARS[0])
     for year, day in changed:
         record_change(connection, "core/races", date(year, 1, 1), date(year, 12, 31), day)
-    assert first_day_to_build(connection, load_table(SHAPE), NEW_YEAR, NEW_YEARS_EVE) == first
+    assert first_change(connection, load_table(SHAPE), NEW_YEAR, NEW_YEARS_EVE) == first
 
 
 def test_a_year_is_built_whole_where_its_story_is_not_known(connection: duckdb.DuckDBPyConnection) -> None:
-    def first() -> date:
-        return first_day_to_build(connection, load_table(SHAPE), NEW_YEAR, NEW_YEARS_EVE)
+    def first() -> date | None:
+        return first_change(connection, load_table(SHAPE), NEW_YEAR, NEW_YEARS_EVE)
 
     autumn = date(2022, 9, 3)
     refresh(connection, [SHAPE], YEARS[0])
     record_change(connection, "core/entries", NEW_YEAR, NEW_YEARS_EVE, autumn)
     assert first() == autumn
     # Two years at once: the later one may lean on all of the earlier.
-    assert first_day_to_build(connection, load_table(SHAPE), LONG_AGO, NEW_YEARS_EVE) == LONG_AGO
+    assert first_change(connection, load_table(SHAPE), LONG_AGO, NEW_YEARS_EVE) == LONG_AGO
     # Strengths of shrinkage are dated by the year, not by declarations.
-    assert first_day_to_build(connection, load_table("features/shrinkage"), NEW_YEAR, NEW_YEARS_EVE) == NEW_YEAR
+    assert first_change(connection, load_table("features/shrinkage"), NEW_YEAR, NEW_YEARS_EVE) == NEW_YEAR
 
     forget_build(connection, SHAPE)
     assert first() == NEW_YEAR
@@ -153,6 +155,20 @@ def test_a_table_built_again_from_the_same_rows_has_not_changed(connection: duck
     assert connection.execute(days, ["core/card_changes"]).fetchall() == [(NEW_YEAR,)]
 
 
+def test_features_built_again_from_what_has_not_changed_leave_those_made_of_them_alone(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    refresh(connection, FEATURES, YEARS[0])
+    assert refresh(connection, [PARS]) == {PARS: None}
+    assert first_change(connection, load_table("features/speed_figures"), NEW_YEAR, NEW_YEARS_EVE) is None
+    # Someone has laid hands on it, and builds it anew: what it held is not what others should be made of.
+    autumn = date(2022, 9, 3)
+    connection.execute("update features.pars set par_seconds = 0 where race_date >= ?", [autumn])
+    (day,) = row_of(connection, "select min(race_date) from features.pars where race_date >= ?", [autumn])
+    refresh(connection, [PARS])
+    assert first_change(connection, load_table("features/speed_figures"), NEW_YEAR, NEW_YEARS_EVE) == day
+
+
 @pytest.mark.parametrize("end", [NEW_YEARS_EVE, date(2023, 12, 31)])
 def test_other_columns_or_types_change_every_year_of_the_table(
     connection: duckdb.DuckDBPyConnection, end: date
@@ -164,7 +180,7 @@ def test_other_columns_or_types_change_every_year_of_the_table(
     for year in YEARS:
         record_change(connection, "core/races", date(year, 1, 1), date(year, 12, 31), date(year, 9, 3))
         first = date(year, 1, 1)
-        assert first_day_to_build(connection, load_table(SHAPE), first, date(year, 12, 31)) == first
+        assert first_change(connection, load_table(SHAPE), first, date(year, 12, 31)) == first
     # What was rebuilt is the window all the same: nothing else is looked at by the proof of a refresh.
     assert refreshed_days(connection, "core/entries") == (NEW_YEAR, end)
 
