@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from velo_assets.assets.builds import inputs_of, record
-from velo_assets.assets.dress import TRAINING_POOL, asset_key, table_asset, table_metadata
+from velo_assets.assets.dress import TRAINING_POOL, table_asset, table_metadata
 from velo_assets.code_versions import code_version
 from velo_assets.resources.data import DataRootResource, WarehouseResource
 from velo_assets.resources.models import CHAMPION_NAME, RegistryResource
-from velo_assets.settings import DECISION_PRICE
+from velo_assets.settings import DECISION_PRICE, DataRoot
 from velo_assets.warehouse.build import Built, append_rows, describe
 from velo_assets.warehouse.builds import forget_build
 from velo_assets.warehouse.query import row_of
@@ -79,7 +79,7 @@ def recipe(
         from velo_assets.assets.backtest import REPORT_CODE
         from velo_assets.serving.recipe import train_version
 
-        run_id = _last_backtest_run(context)
+        run_id = last_backtest_run(data_root.root())
         trained = train_version(
             data_root.root(), warehouse.warehouse(), registry, CHAMPION_NAME, DECISION_PRICE, REPORT_CODE, run_id
         )
@@ -240,9 +240,11 @@ def assets() -> list[dg.AssetsDefinition]:
     return [recipe, trial, predictions, cards]
 
 
-def _last_backtest_run(context: dg.AssetExecutionContext) -> str:
-    event = context.instance.get_latest_materialization_event(asset_key("backtest/tear_sheet"))
-    materialization = event.asset_materialization if event else None
-    if materialization is None:
-        raise ValueError("There is no backtest yet: materialize backtest/tear_sheet before the recipe.")
-    return str(materialization.metadata["run"].value)
+def last_backtest_run(root: DataRoot) -> str:
+    """The newest stored run: not what Dagster has heard of the tear sheet, for it may have died before it was told."""
+    from velo_assets.betting.compare import stored_runs
+
+    runs = stored_runs(root.reports / "runs")
+    if not runs:
+        raise ValueError("There is no stored backtest: materialize backtest/tear_sheet before the recipe.")
+    return runs[-1]

@@ -11,13 +11,14 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from velo_assets.assets.builds import nodes_of
-from velo_assets.assets.serving import DECIDED_AT_TAG, TRAIN_TAG
+from velo_assets.assets.serving import DECIDED_AT_TAG, TRAIN_TAG, last_backtest_run
 from velo_assets.automation.runner import Outcome, RunFailed, execute, plan, run_chain
 from velo_assets.definitions import build_defs, defs
 from velo_assets.modelling.market import FALLBACK_METHOD, METHODS, choose_methods
 from velo_assets.monitoring.roi_archive import LEAST_BETS
 from velo_assets.partitions import range_tags
 from velo_assets.resources.models import RegistryResource
+from velo_assets.settings import DataRoot
 from velo_assets.warehouse.builds import found_settings
 from velo_assets.warehouse.query import frame_of
 from velo_assets_tests.conftest import YEARS, BuiltWorld
@@ -386,6 +387,14 @@ def test_a_decision_made_before_the_newest_version_was_there_trains_no_second_on
     execute(defs, built_world.instance, "train", Outcome(), assets=["serving/recipe"], tags=tags)
     shown = materialization(built_world, "serving/recipe").metadata
     assert (shown["trained"].value, shown["versions"].value) == (False, 1)
+
+
+def test_the_recipe_is_held_to_the_newest_stored_backtest(built_world: BuiltWorld, tmp_path: Path) -> None:
+    # Whether or not Dagster has heard of it: a process can die between the record and the event.
+    told = materialization(built_world, "backtest/tear_sheet").metadata["run"].value
+    assert last_backtest_run(built_world.root) == told
+    with pytest.raises(ValueError, match="no stored backtest: materialize"):
+        last_backtest_run(DataRoot(tmp_path))
 
 
 def test_a_page_that_could_not_be_written_is_not_on_record_as_built(built_world: BuiltWorld) -> None:

@@ -186,7 +186,8 @@ gathered as (
 books as (
     select
         race_key, price_kind,
-        sum(1 / decimal_odds) as book_percent,
+        -- Held to 2^-40 (1099511627776 = 2^40): the sum is then exact in any order.
+        sum(round(1099511627776.0 / decimal_odds)) / 1099511627776 as book_percent,
         count(decimal_odds) as priced_runners
     from gathered
     group by race_key, price_kind

@@ -73,10 +73,11 @@ runs as (
         -- Where no rating is published the weights of a Hong Kong handicap give it: the top of the band carries 133 lb, a pound a point.
         coalesce(runners.official_rating, case when races.country = 'HK' and races.is_handicap then races.rating_band_high - 133 + runners.weight_lb end) as handicap_mark,
         -- Handicappers' pounds per length: 3 at 5 furlongs, 1.5 at 10; nobody is beaten by more than 20 lengths on merit; a winner beats the second by its margin.
-        case
+        -- Held to 2^-20 (1048576 = 2^20): their sums are then exact in any order.
+        round(1048576.0 * case
             when results.won = 1 then -(case when winning_margins.winning_margin > 10 then 10 else winning_margins.winning_margin end) * 15 / races.distance_furlongs
             when results.position is not null and results.beaten_lengths is not null then least(results.beaten_lengths, 20) * 15 / races.distance_furlongs
-        end as pounds_beaten,
+        end) / 1048576 as pounds_beaten,
         case
             when results.runner_key is null or races.field_size < 2 then null
             when results.position is null then 0
@@ -104,7 +105,8 @@ horse_days as (
         pow(2, max(date_diff('day', date '2015-01-01', runs.race_date)) / 90.0) as weight_90d,
         max(runs.race_key) as race_key,
         max(runs.handicap_mark) as handicap_mark,
-        avg(race_levels.mark_less_weight + runs.weight_lb + race_levels.pounds_beaten - runs.pounds_beaten) as performance_lb,
+        -- Held to the same: what differs from a mark by nothing differs by 0.
+        avg(round(1048576.0 * (race_levels.mark_less_weight + runs.weight_lb + race_levels.pounds_beaten - runs.pounds_beaten))) / 1048576 as performance_lb,
         avg(case when runs.rivals_beaten is not null then race_levels.mean_mark end) as opposition_mark,
         avg(runs.rivals_beaten) as rivals_beaten
     from runs
