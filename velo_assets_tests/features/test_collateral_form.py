@@ -27,6 +27,17 @@ def test_the_mark_a_horse_ran_to(stables: Stables) -> None:
     assert rows[first]["opposition_mark_ewma"] == pytest.approx(67)
 
 
+def test_a_horse_that_ran_to_its_mark_differs_from_it_by_nothing(stables: Stables) -> None:
+    # Beaten by the mean of the three, in pounds that no binary fraction holds: a last bit more or less splits a tree.
+    runners = [
+        {"horse_key": key, "weight_lb": 120 + key, "official_rating": 60 + key, "position": key, "beaten_lengths": by}
+        for key, by in ((2, 1.25), (3, 1.75), (4, 2.25))
+    ]
+    stables.race(DAY - timedelta(days=20), runners, distance_furlongs=5.5)
+    today = stables.race(DAY, [{"horse_key": 3, "official_rating": 63}])[0]
+    assert stables.build("collateral_form", DAY, DAY)[today]["performance_last_gap_lb"] == 0
+
+
 def test_franking_by_the_others_of_the_last_race(stables: Stables) -> None:
     met = [{"horse_key": key, "position": key} for key in (1, 2, 3)]
     stables.race(DAY - timedelta(days=30), met)
